@@ -1,1 +1,101 @@
-fn main() {}
+//! The operator's command: reach a bare-metal server at layer 2.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod chunk;
+mod connect;
+mod exec;
+mod interface;
+mod keyfile;
+mod keygen;
+mod output;
+mod ping;
+mod progress;
+mod push;
+mod quote;
+mod session;
+mod signals;
+mod source;
+mod stop;
+mod target;
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+use crate::connect::Connector;
+use crate::output::{EXIT_USAGE, Failure, Output};
+use crate::signals::Signals;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = Output { json: cli.common.json, quiet: cli.common.quiet };
+    log(cli.common.verbose, cli.common.quiet);
+    match run(cli, &output) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code().into()
+        }
+    }
+}
+
+fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
+    if let Command::Keygen(args) = &cli.command {
+        return Ok(keygen::run(args, output)?);
+    }
+    let connector = Connector::new(&cli.common)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(async {
+        let mut signals = Signals::catch().context("cannot catch signals")?;
+        match cli.command {
+            Command::Exec(args) => exec::run(args, &connector, output, &mut signals).await,
+            Command::Push(args) => push::run(&args, &connector, output, &mut signals).await,
+            Command::Ping(args) => ping::run(&args, &connector, output, &mut signals).await,
+            Command::Keygen(args) => Ok(keygen::run(&args, output)?),
+        }
+    })
+}
+
+/// Shows what clap has to say: help on standard output with 0, mistakes with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let wants_json = env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if wants_json {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default();
+        let object = serde_json::json!({ "error": first.trim_start_matches("error: ") });
+        let output = Output { json: true, quiet: false };
+        let _ = output.result(object, "");
+    }
+    EXIT_USAGE.into()
+}
+
+fn log(verbose: u8, quiet: bool) {
+    let filter = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .compact()
+        .init();
+}

@@ -1,0 +1,164 @@
+//! From the command line to an authenticated session.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bmstools_common::Peer;
+use bmstools_common::maps::Rate;
+use bmstools_link::{LinkError, Mode, Options, Port};
+use bmstools_proto::keys::PrivateKey;
+use bmstools_proto::operator::Client;
+use bmstools_proto::{Config, Dialect};
+use tracing::{debug, info};
+
+use crate::args::Common;
+use crate::output::Failure;
+use crate::session::{Opening, Session};
+use crate::signals::Signals;
+use crate::stop::{self, Outcome};
+use crate::{interface, keyfile};
+
+/// Everything that opening a session takes, checked.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    peer: Peer,
+    pub(crate) dialect: Dialect,
+    interface: String,
+    mode: Mode,
+    key: PathBuf,
+    timeout: Duration,
+}
+
+impl Connector {
+    /// Reads what `common` says of the connection.
+    ///
+    /// # Errors
+    ///
+    /// Where something is missing or contradicts itself.
+    pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
+        let Some(target) = &common.target else {
+            return Err(Failure::Usage(
+                "which server? Name it with -t MAC[@VLAN][%IFACE], before or behind the command"
+                    .into(),
+            ));
+        };
+        let dialect = common.proto.into();
+        if dialect == Dialect::V1Deployed && !target.is_tagged() {
+            return Err(Failure::Usage(format!(
+                "v1-deployed always tags its frames: name the server's VLAN, as in {}@100",
+                target.peer().mac
+            )));
+        }
+        let interface = match (&common.iface, &target.interface) {
+            (Some(option), Some(part)) if option != part => {
+                return Err(Failure::Usage(format!(
+                    "--iface {option} contradicts %{part} in the target: give one of them"
+                )));
+            }
+            (Some(name), _) | (None, Some(name)) => name.clone(),
+            (None, None) => interface::only_one_up()?,
+        };
+        Ok(Self {
+            peer: target.peer(),
+            dialect,
+            interface,
+            mode: common.link.into(),
+            key: keyfile::path(common.key.as_deref()),
+            timeout: common.connect_timeout,
+        })
+    }
+
+    /// Opens a session and authenticates.
+    ///
+    /// # Errors
+    ///
+    /// Where the key or the interface cannot be used, the agent does not answer in
+    /// time or refuses, or a signal comes.
+    pub(crate) async fn connect(
+        &self,
+        signals: &mut Signals,
+    ) -> Result<(Session, Opening), Failure> {
+        // The key first: it fails without having touched the network.
+        let key = keyfile::load(&self.key)?;
+        debug!(key = key.public_key().fingerprint(), "authenticating with");
+        let mut session = self.start(key)?;
+        match stop::wait(session.authenticated(), Some(self.timeout), signals).await {
+            Outcome::Done(opening) => Ok((session, opening?)),
+            Outcome::Signal(signal) => {
+                stop::end(session, signals).await;
+                Err(Failure::Interrupted(signal))
+            }
+            Outcome::TimedOut => {
+                let failure = Failure::Other(self.too_late(session.is_opened()));
+                stop::end(session, signals).await;
+                Err(failure)
+            }
+        }
+    }
+
+    fn start(&self, key: PrivateKey) -> anyhow::Result<Session> {
+        let options = Options {
+            interface: self.interface.clone(),
+            mode: self.mode,
+            zero_copy: false,
+            opens_per_source: OPENS,
+            opens_global: OPENS,
+        };
+        let mut ports = bmstools_link::open(&options).map_err(explain)?;
+        for port in &ports {
+            let info = port.info();
+            info!(interface = info.interface, mac = %info.mac, mtu = info.mtu, mode = info.mode,
+                "link open");
+        }
+        let mtu = ports.iter().map(|port| port.info().mtu).min().context("no port to send by")?;
+        let config = Config { mtu, ..Config::default() };
+        let seed = rand::random();
+        let client = Client::new(config, self.dialect, self.peer, key, seed, Instant::now());
+        insert(&mut ports, &client, self.dialect)?;
+        Session::start(client, ports)
+    }
+
+    fn too_late(&self, opened: bool) -> anyhow::Error {
+        let (peer, timeout) = (self.peer, self.timeout.as_secs_f64());
+        if opened {
+            anyhow::anyhow!(
+                "{peer} answered but did not finish the authentication within {timeout} s: \
+                 allow it more with --connect-timeout"
+            )
+        } else {
+            anyhow::anyhow!(
+                "no answer from {peer} through {} within {timeout} s: is the agent running, \
+                 is the MAC address right, and does this interface lead to its VLAN?",
+                self.interface
+            )
+        }
+    }
+}
+
+/// Lets the session's frames through on every port, before the first is sent.
+fn insert(ports: &mut [Box<dyn Port>], client: &Client, dialect: Dialect) -> Result<(), LinkError> {
+    ports.iter_mut().try_for_each(|port| port.insert_session(client.session_key(), dialect))
+}
+
+fn explain(error: LinkError) -> anyhow::Error {
+    let denied = is_denied(&error);
+    let error = anyhow::Error::new(error);
+    if denied {
+        return error.context(
+            "raw frames need the capability CAP_NET_RAW (and XDP needs root): run bmstools as \
+             root, or give it the capability once with `setcap cap_net_raw+ep` and its path",
+        );
+    }
+    error
+}
+
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
+}
+
+/// Nobody opens sessions with an operator: enough for strays.
+const OPENS: Rate = Rate { interval_ns: 1_000_000, burst: 16 };

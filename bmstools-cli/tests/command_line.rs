@@ -1,0 +1,177 @@
+//! The command as a shell meets it: help, mistakes, messages, exit codes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MAC: &str = "52:54:00:aa:bb:01";
+
+fn bmstools(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bmstools"))
+        .args(arguments)
+        .env("BMSTOOLS_KEY", "/nonexistent/private.pem")
+        .output()
+        .expect("bmstools runs")
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).expect("standard output is UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("standard error is UTF-8")
+}
+
+/// Asserts on a failure of this kind, told in one line that holds `words`.
+fn assert_fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = bmstools(arguments);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+    assert_eq!(stdout(&output), "", "{arguments:?}");
+    assert!(message.starts_with("bmstools: "), "{arguments:?}: {message}");
+    assert_eq!(message.lines().count(), 1, "{arguments:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn help_teaches_with_examples_and_exit_codes() {
+    let output = bmstools(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stderr(&output), "");
+    for words in ["exec", "push", "ping", "keygen", "Examples:", "Exit codes:", "AF_PACKET"] {
+        assert!(stdout(&output).contains(words), "{words}");
+    }
+    for command in ["exec", "push", "ping", "keygen"] {
+        assert_eq!(bmstools(&[command, "--help"]).status.code(), Some(0), "{command}");
+    }
+    assert!(stdout(&bmstools(&["--version"])).starts_with("bmstools "));
+}
+
+#[test]
+fn arguments_that_clap_refuses_exit_with_2() {
+    for (arguments, words) in [
+        (&[][..], "Usage"),
+        (&["nonsense"], "nonsense"),
+        (&["-t", "server1", "ping"], "six pairs"),
+        (&["-t", "52:54:00:aa:bb:01@4095", "ping"], "1 to 4094"),
+        (&["-t", "01:00:5e:00:00:01", "ping"], "one host"),
+        (&["-t", MAC, "exec"], "CMD"),
+        (&["-t", MAC, "exec", "--timeout", "-1", "--", "ls"], "timeout"),
+        (&["-t", MAC, "ping", "-c", "0"], "0"),
+        (&["-t", MAC, "--proto", "v9", "ping"], "v1-deployed"),
+    ] {
+        let output = bmstools(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn arguments_that_do_not_fit_together_exit_with_2() {
+    assert_fails(&["ping"], 2, &["-t MAC"]);
+    assert_fails(
+        &["-t", MAC, "-i", "lo", "--proto", "v1-deployed", "ping"],
+        2,
+        &["v1-deployed", "VLAN", "52:54:00:aa:bb:01@"],
+    );
+    let target = format!("{MAC}%eth7");
+    assert_fails(&["-t", &target, "--iface", "eth8", "ping"], 2, &["eth7", "eth8"]);
+    assert_fails(&["-t", MAC, "-i", "lo", "exec", "--shell", "--", "a", "b"], 2, &["--shell"]);
+    assert_fails(&["-t", MAC, "-i", "lo", "push", "/etc/passwd", "tmp/x"], 2, &["absolute"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_named_with_the_way_out() {
+    assert_fails(
+        &["-t", MAC, "-i", "lo", "ping"],
+        255,
+        &["/nonexistent/private.pem", "--key", "keygen"],
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("private.pem");
+    fs::write(&key, "x").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let key = key.to_str().unwrap();
+    assert_fails(
+        &["-t", MAC, "-i", "lo", "--key", key, "ping"],
+        255,
+        &[&format!("chmod 600 {key}")],
+    );
+}
+
+#[test]
+fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let short = directory.path().join("short");
+    fs::write(&short, [0; 31]).unwrap();
+    let push = |local: &Path, words: &[&str]| {
+        let local = local.to_str().unwrap();
+        assert_fails(&["-t", MAC, "-i", "lo", "push", local, "/tmp/"], 255, words);
+    };
+    push(&short, &["31 bytes", "v1-deployed", "v2"]);
+    push(directory.path(), &["directory", "v2"]);
+    push(&directory.path().join("missing"), &["missing", "No such file"]);
+    push(Path::new("-"), &["standard input"]);
+}
+
+#[test]
+fn errors_are_json_on_standard_output_where_asked_for() {
+    for (arguments, code, words) in [
+        (&["--json", "-t", MAC, "-i", "lo", "ping"][..], 255, "keygen"),
+        (&["--json", "ping"], 2, "which server"),
+        (&["--json", "-t", "server1", "ping"], 2, "server1"),
+    ] {
+        let output = bmstools(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let object: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
+        assert!(object["error"].as_str().unwrap().contains(words), "{object}");
+        assert_eq!(stdout(&output).lines().count(), 1);
+        assert_ne!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn key_lengths_that_no_peer_takes_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let new = directory.path().join("new");
+    for bits in ["512", "1023", "16384"] {
+        assert_fails(&["keygen", new.to_str().unwrap(), "--bits", bits], 255, &[bits, "2048"]);
+    }
+    assert!(!new.exists());
+}
+
+#[test]
+fn keygen_makes_a_pair_once_and_says_where_it_belongs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth");
+    let auth = path.to_str().unwrap();
+    let output = bmstools(&["keygen", auth, "--bits", "1024"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1024 bits can be broken"), "{}", stderr(&output));
+    assert!(stdout(&output).contains("SHA256:"));
+    assert!(stdout(&output).contains("/usr/lib/bmstools/auth/public.pem"));
+
+    let mode = |name: &str| path.join(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("private.pem"), mode("public.pem"), mode("")), (0o600, 0o644, 0o700));
+    let private = fs::read_to_string(path.join("private.pem")).unwrap();
+    assert!(private.contains("PRIVATE KEY") && !private.contains("PUBLIC"));
+    assert!(fs::read_to_string(path.join("public.pem")).unwrap().contains("BEGIN PUBLIC KEY"));
+
+    assert_fails(&["keygen", auth], 255, &["private.pem", "not overwritten"]);
+    assert_eq!(fs::read_to_string(path.join("private.pem")).unwrap(), private);
+}
+
+#[test]
+fn keygen_tells_programs_the_fingerprint() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = bmstools(&["keygen", directory.path().to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let object: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(object["bits"], 2048);
+    assert!(object["fingerprint"].as_str().unwrap().starts_with("SHA256:"));
+    assert!(Path::new(object["private"].as_str().unwrap()).is_file());
+}
