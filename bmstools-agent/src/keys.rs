@@ -1,0 +1,170 @@
+//! The authorised keys and their files.
+//!
+//! Files are read at every authentication, so that removing one locks its key
+//! out from the next session on, with no signal and no restart.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use bmstools_proto::keys::{PrivateKey, PublicKey};
+use tracing::{debug, info, warn};
+
+/// The directory of the authorised keys.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyDir {
+    dir: PathBuf,
+}
+
+impl KeyDir {
+    /// The directory `dir`; nothing is read.
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
+    /// Checks every file, and logs the keys that may log in.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no key, a file cannot be read or holds something else,
+    /// others may write where keys come from, or `private.pem` is there and
+    /// others may read it or it is not `public.pem`'s other half. Each names the
+    /// file and what to do.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let files = self.files()?;
+        for file in &files {
+            let key = read_public(file)?;
+            info!(file = %file.display(), bits = key.bits(), key = %key.fingerprint(), "authorised key");
+        }
+        ensure!(
+            !files.is_empty(),
+            "no authorised key: {} is missing; put the operator's public key there, or make a pair with `bmstools keygen {}`",
+            self.public().display(),
+            self.dir.display()
+        );
+        self.check_private()
+    }
+
+    /// The key for the `attempt`th time that a session asks for a challenge, in
+    /// the order of the files and from the first again after the last. `None`
+    /// where no file holds a key. Broken files are logged and passed over.
+    pub(crate) fn for_attempt(&self, attempt: usize) -> Option<PublicKey> {
+        let files = self.files().unwrap_or_else(|error| {
+            warn!("{error:#}");
+            Vec::new()
+        });
+        let mut keys = Vec::with_capacity(files.len());
+        for file in &files {
+            match read_public(file) {
+                Ok(key) => keys.push(key),
+                Err(error) => warn!("passing over a key: {error:#}"),
+            }
+        }
+        if keys.is_empty() {
+            return None;
+        }
+        Some(keys.swap_remove(attempt % keys.len()))
+    }
+
+    /// `public.pem` where it exists, then `authorized_keys.d/*.pem` by name.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let dir = self.dir.display();
+        ensure!(
+            self.dir.is_dir(),
+            "no directory {dir}; make a key pair with `bmstools keygen {dir}`"
+        );
+        check_not_writable(&self.dir)?;
+        let mut files = Vec::new();
+        let more = self.dir.join("authorized_keys.d");
+        match fs::read_dir(&more) {
+            Ok(entries) => {
+                check_not_writable(&more)?;
+                for entry in entries {
+                    let path =
+                        entry.with_context(|| format!("cannot list {}", more.display()))?.path();
+                    if path.extension().is_some_and(|extension| extension == "pem") {
+                        files.push(path);
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot list {}", more.display()));
+            }
+        }
+        files.sort();
+        // Deployed operators ask for one challenge only: theirs is the first.
+        if self.public().symlink_metadata().is_ok() {
+            files.insert(0, self.public());
+        }
+        Ok(files)
+    }
+
+    /// Checks the private key where an operator keeps it beside the public one.
+    /// The agent has no use for it, so it may be missing.
+    fn check_private(&self) -> anyhow::Result<()> {
+        let path = self.dir.join("private.pem");
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                debug!("no {}: not needed here", path.display());
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        if metadata.mode() & 0o077 != 0 {
+            bail!(
+                "{} may be used by others than its owner (mode {:04o}); run `chmod 600 {}`",
+                path.display(),
+                metadata.mode() & 0o7777,
+                path.display()
+            );
+        }
+        let pem =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let private = PrivateKey::from_pem(&pem)
+            .with_context(|| format!("{} is not a private key", path.display()))?;
+        if self.public().exists() {
+            let public = read_public(&self.public())?;
+            ensure!(
+                private.public_key().fingerprint() == public.fingerprint(),
+                "{} and {} are not two halves of one key; remove the one that is wrong, or make a new pair with `bmstools keygen {}`",
+                path.display(),
+                self.public().display(),
+                self.dir.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn public(&self) -> PathBuf {
+        self.dir.join("public.pem")
+    }
+}
+
+fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
+    check_not_writable(path)?;
+    let pem =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::from_pem(&pem)
+        .with_context(|| format!("{} is not a public key that can be used here", path.display()))
+}
+
+/// Refuses what every user of the host could write: whoever can put a key there
+/// is root here.
+fn check_not_writable(path: &Path) -> anyhow::Result<()> {
+    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // In a sticky directory others add files but cannot replace these.
+    let sticky = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
+    if metadata.mode() & 0o002 != 0 && !sticky {
+        bail!("{} may be written by everybody; run `chmod o-w {}`", path.display(), path.display());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

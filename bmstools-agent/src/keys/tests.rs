@@ -1,0 +1,122 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory with a pair of keys, as `bmstools keygen` leaves it.
+fn pair() -> (TempDir, PrivateKey) {
+    let dir = tempfile::tempdir().unwrap();
+    let key = PrivateKey::generate(1024).unwrap();
+    write(dir.path(), "private.pem", &key.to_pem(), 0o600);
+    write(dir.path(), "public.pem", &key.public_key().to_pem(), 0o644);
+    (dir, key)
+}
+
+fn write(dir: &Path, name: &str, text: &str, mode: u32) {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn refusal(dir: &TempDir) -> String {
+    format!("{:#}", KeyDir::new(dir.path()).check().unwrap_err())
+}
+
+fn fingerprints(dir: &TempDir, attempts: usize) -> Vec<String> {
+    let keys = KeyDir::new(dir.path());
+    (0..attempts).map(|attempt| keys.for_attempt(attempt).unwrap().fingerprint()).collect()
+}
+
+#[test]
+fn a_pair_is_accepted_and_the_private_half_is_not_needed() {
+    let (dir, key) = pair();
+    KeyDir::new(dir.path()).check().unwrap();
+    fs::remove_file(dir.path().join("private.pem")).unwrap();
+    KeyDir::new(dir.path()).check().unwrap();
+    assert_eq!(fingerprints(&dir, 1), [key.public_key().fingerprint()]);
+}
+
+#[test]
+fn attempts_go_through_the_keys_in_order_and_begin_again() {
+    let (dir, first) = pair();
+    let more = [PrivateKey::generate(1024).unwrap(), PrivateKey::generate(1024).unwrap()];
+    write(dir.path(), "authorized_keys.d/b.pem", &more[1].public_key().to_pem(), 0o644);
+    write(dir.path(), "authorized_keys.d/a.pem", &more[0].public_key().to_pem(), 0o644);
+    write(dir.path(), "authorized_keys.d/notes.txt", "not a key", 0o644);
+    KeyDir::new(dir.path()).check().unwrap();
+    let expected: Vec<_> =
+        [&first, &more[0], &more[1], &first].map(|k| k.public_key().fingerprint()).into();
+    assert_eq!(fingerprints(&dir, 4), expected);
+}
+
+#[test]
+fn a_removed_key_is_out_at_the_next_authentication() {
+    let (dir, _) = pair();
+    let other = PrivateKey::generate(1024).unwrap();
+    write(dir.path(), "authorized_keys.d/a.pem", &other.public_key().to_pem(), 0o644);
+    fs::remove_file(dir.path().join("public.pem")).unwrap();
+    assert_eq!(fingerprints(&dir, 2), vec![other.public_key().fingerprint(); 2]);
+    fs::remove_file(dir.path().join("authorized_keys.d/a.pem")).unwrap();
+    assert!(KeyDir::new(dir.path()).for_attempt(0).is_none());
+}
+
+#[test]
+fn a_broken_file_among_others_is_refused_at_start_and_passed_over_later() {
+    let (dir, key) = pair();
+    write(dir.path(), "authorized_keys.d/a.pem", "nonsense", 0o644);
+    assert!(refusal(&dir).contains("authorized_keys.d/a.pem"), "{}", refusal(&dir));
+    assert_eq!(fingerprints(&dir, 2), vec![key.public_key().fingerprint(); 2]);
+}
+
+#[test]
+fn a_missing_key_or_directory_names_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = refusal(&dir);
+    assert!(refused.contains("public.pem is missing"), "{refused}");
+    assert!(refused.contains("bmstools keygen"), "{refused}");
+    let gone = dir.path().join("gone");
+    let refused = format!("{:#}", KeyDir::new(&gone).check().unwrap_err());
+    assert!(refused.contains("gone; make a key pair"), "{refused}");
+    assert!(refused.contains("bmstools keygen"), "{refused}");
+}
+
+#[test]
+fn a_private_key_in_the_public_place_is_refused() {
+    let (dir, key) = pair();
+    write(dir.path(), "public.pem", &key.to_pem(), 0o644);
+    let refused = refusal(&dir);
+    assert!(refused.contains("public.pem") && refused.contains("private key"), "{refused}");
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_refused_with_the_chmod_to_run() {
+    for mode in [0o644, 0o640, 0o604] {
+        let (dir, key) = pair();
+        write(dir.path(), "private.pem", &key.to_pem(), mode);
+        let refused = refusal(&dir);
+        let run = format!("chmod 600 {}", dir.path().join("private.pem").display());
+        assert!(refused.contains(&run), "{refused}");
+        assert!(refused.contains(&format!("{mode:04o}")), "{refused}");
+    }
+}
+
+#[test]
+fn halves_of_two_keys_are_refused() {
+    let (dir, _) = pair();
+    let other = PrivateKey::generate(1024).unwrap();
+    write(dir.path(), "private.pem", &other.to_pem(), 0o600);
+    assert!(refusal(&dir).contains("not two halves of one key"));
+}
+
+#[test]
+fn keys_that_everybody_can_write_are_refused() {
+    let (dir, key) = pair();
+    write(dir.path(), "public.pem", &key.public_key().to_pem(), 0o646);
+    assert!(refusal(&dir).contains("chmod o-w"));
+    assert!(KeyDir::new(dir.path()).for_attempt(0).is_none());
+    write(dir.path(), "public.pem", &key.public_key().to_pem(), 0o644);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refusal(&dir).contains("chmod o-w"));
+}

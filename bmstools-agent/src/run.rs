@@ -1,0 +1,156 @@
+//! Puts the agent together, runs it and takes it apart.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bmstools_link::{Options, Port, Waker};
+use bmstools_proto::agent::Endpoint;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::exec::Executor;
+use crate::file::Scripts;
+use crate::keys::KeyDir;
+use crate::server::{Groups, Server};
+use crate::session::{Outbox, Shared};
+use crate::signals::{Signals, notify};
+use crate::{auth, counters};
+
+/// Serves until a signal ends it.
+///
+/// An interface that vanishes ends the agent with an error, whatever the others
+/// do: the service manager starts it again, and one that has lost half of its
+/// interfaces would look healthy.
+///
+/// # Errors
+///
+/// Where keys, interfaces or the system stand in the way, or an interface breaks.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    let keys = KeyDir::new(&config.auth_dir);
+    keys.check()?;
+    umask(rustix::fs::Mode::from_bits_truncate(0o022));
+    raise_file_limit(config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let waker = Waker::new().context("cannot make a waker")?;
+    // Room for what every session may have to say at once.
+    let (outbox, inbox) = Outbox::new(waker.clone(), 2 * config.sessions.max + 16);
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::new().context("cannot catch signals")?
+    };
+    runtime.spawn(signals.run(keys.clone(), outbox.clone()));
+    let (mut ports, groups) = open_ports(config)?;
+    let (wanted, asked) = mpsc::channel(config.sessions.max);
+    runtime.spawn(auth::run(keys, asked, outbox.clone()));
+    let (alive, tasks) = mpsc::channel(1);
+    let mut server = Server {
+        endpoint: Endpoint::new(protocol(config, &ports), rand::random()),
+        groups,
+        inbox,
+        wanted,
+        runtime: runtime.handle().clone(),
+        shared: Shared {
+            executor: Executor::new(config.exec.clone()),
+            scripts: Scripts::default().into(),
+            outbox,
+            alive,
+        }
+        .into(),
+        sessions: HashMap::new(),
+        stopping: None,
+    };
+    info!("ready");
+    notify(NotifyState::Ready);
+    let ran = bmstools_link::run(&mut ports, &mut server, &waker);
+    counters::log(&server.stats(), server.endpoint.session_count(), &ports);
+    // Breaks every session that is left: its commands die, its files go.
+    drop(server);
+    drop(ports);
+    wait_for(&runtime, tasks);
+    runtime.shutdown_timeout(LAST_TIME);
+    ran.context("a network interface failed")?;
+    info!("ended");
+    Ok(())
+}
+
+fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {
+    let mut ports = Vec::new();
+    let mut sizes = Vec::new();
+    for interface in &config.interfaces {
+        let opened = bmstools_link::open(&Options {
+            interface: interface.clone(),
+            mode: config.link.into(),
+            zero_copy: config.zero_copy,
+            opens_per_source: config.opens.per_source,
+            opens_global: config.opens.global,
+        })
+        .with_context(|| format!("cannot serve {interface}"))?;
+        for port in &opened {
+            let about = port.info();
+            info!(interface = about.interface, mac = %about.mac, mtu = about.mtu, mode = about.mode, "serving");
+        }
+        sizes.push(opened.len());
+        ports.extend(opened);
+    }
+    Ok((ports, Groups::new(sizes)))
+}
+
+/// The protocol's limits. Frames have one size for all ports: the smallest MTU.
+fn protocol(config: &Config, ports: &[Box<dyn Port>]) -> bmstools_proto::Config {
+    let defaults = bmstools_proto::Config::default();
+    let mtu = ports.iter().map(|port| port.info().mtu).min();
+    bmstools_proto::Config {
+        mtu: mtu.unwrap_or(defaults.mtu),
+        max_sessions: config.sessions.max,
+        idle_timeout: config.sessions.idle_timeout,
+        deployed_answer_delay: config.sessions.deployed_answer_delay,
+        ..defaults
+    }
+}
+
+/// Makes sure that commands and files within their limits get their descriptors.
+fn raise_file_limit(config: &Config) {
+    let needed = (FILES_PER_COMMAND * config.exec.max_commands
+        + FILES_PER_SESSION * config.sessions.max
+        + FILES_OTHERWISE) as u64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(current) = current.filter(|current| *current < needed) else { return };
+    let possible = maximum.map_or(needed, |maximum| maximum.min(needed));
+    let wanted = Rlimit { current: Some(possible), maximum };
+    if possible < needed || setrlimit(Resource::Nofile, wanted).is_err() {
+        warn!(
+            "the limits in the configuration may need {needed} file descriptors, but {} are allowed; raise LimitNOFILE",
+            possible.max(current)
+        );
+    }
+}
+
+/// Waits for sessions' tasks to end: commands killed, temporary files gone.
+fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
+    let ended = runtime.block_on(async { tokio::time::timeout(LAST_TIME, tasks.recv()).await });
+    if ended.is_err() {
+        warn!("some sessions' work did not end in {LAST_TIME:?} and is left behind");
+    }
+}
+
+/// Threads for files and keys. Each file has one in use at most.
+const BLOCKING_THREADS: usize = 64;
+/// Time for sessions' tasks to end.
+const LAST_TIME: Duration = Duration::from_secs(5);
+/// Two pipes and their other ends while it starts, and its pidfd.
+const FILES_PER_COMMAND: usize = 5;
+/// A file, its directory, and the directory once more for a hidden name.
+const FILES_PER_SESSION: usize = 3;
+/// Sockets, maps, programs, key files.
+const FILES_OTHERWISE: usize = 1024;
