@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     match configured(&args).and_then(|config| run::run(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Not through the log, whose filter may leave it out.
+            eprintln!("bmstools-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
