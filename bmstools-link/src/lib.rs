@@ -7,6 +7,8 @@
 
 mod driver;
 mod port;
+mod program;
 
 pub use driver::{Handler, Waker, run};
 pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo, open};
+pub use program::{AttachMode, Program, ProgramError};

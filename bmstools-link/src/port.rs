@@ -134,6 +134,9 @@ pub enum LinkError {
     /// The table of sessions is full.
     #[error("the table of sessions is full ({0})")]
     SessionsFull(u32),
+    /// The XDP program cannot be used.
+    #[error(transparent)]
+    Program(#[from] crate::program::ProgramError),
 }
 
 /// Opens the interface's ports: one, or one a slave for a bond.
