@@ -249,17 +249,13 @@ impl Header {
 
 #[inline(always)]
 fn parse_vlan<P: Packet + ?Sized>(packet: &P) -> Option<Vlan> {
-    let Some(outer) = (match word(packet, 12)? {
+    let outer = match word(packet, 12)? {
         ETHERTYPE => return Some(Vlan::NONE),
-        tpid => Tag::new(tpid, word(packet, 14)?),
-    }) else {
-        return None;
+        tpid => Tag::new(tpid, word(packet, 14)?)?,
     };
-    let Some(inner) = (match word(packet, 16)? {
+    let inner = match word(packet, 16)? {
         ETHERTYPE => return Some(Vlan { outer: Some(outer), inner: None }),
-        tpid => Tag::new(tpid, word(packet, 18)?),
-    }) else {
-        return None;
+        tpid => Tag::new(tpid, word(packet, 18)?)?,
     };
     (word(packet, 20)? == ETHERTYPE).then_some(Vlan { outer: Some(outer), inner: Some(inner) })
 }

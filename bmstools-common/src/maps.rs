@@ -105,12 +105,21 @@ impl Config {
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     #[inline(always)]
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let [a, b, c, d, e, f, ..] = *bytes;
         Self {
-            local: Mac([a, b, c, d, e, f]),
+            local: Self::local_of(bytes),
             per_source: Rate { interval_ns: number(bytes, 8), burst: number(bytes, 16) },
             global: Rate { interval_ns: number(bytes, 24), burst: number(bytes, 32) },
         }
+    }
+}
+
+impl Config {
+    /// Reads the address alone out of what [`to_bytes`](Self::to_bytes) wrote:
+    /// all that a frame which is no open needs.
+    #[inline(always)]
+    pub const fn local_of(bytes: &[u8; Self::LEN]) -> Mac {
+        let [a, b, c, d, e, f, ..] = *bytes;
+        Mac([a, b, c, d, e, f])
     }
 }
 

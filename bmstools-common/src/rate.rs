@@ -14,8 +14,12 @@ use crate::maps::Rate;
 pub const fn take(state: u64, now_ns: u64, rate: Rate) -> Option<u64> {
     let full_at = if state > now_ns { state } else { now_ns };
     let after = full_at.saturating_add(rate.interval_ns);
-    let room = rate.interval_ns.saturating_mul(rate.burst);
-    if after - now_ns > room { None } else { Some(after) }
+    // Divided, not `interval_ns * burst` compared: a saturating product takes 128
+    // bits, which the BPF machine does not have.
+    match (after - now_ns).saturating_sub(1).checked_div(rate.interval_ns) {
+        Some(taken_before) if taken_before >= rate.burst => None,
+        _ => Some(after),
+    }
 }
 
 #[cfg(test)]
@@ -25,7 +29,11 @@ mod tests {
     const RATE: Rate = Rate { interval_ns: 10, burst: 3 };
 
     fn taken(state: &mut u64, now: u64) -> bool {
-        match take(*state, now, RATE) {
+        taken_at(RATE, state, now)
+    }
+
+    fn taken_at(rate: Rate, state: &mut u64, now: u64) -> bool {
+        match take(*state, now, rate) {
             Some(after) => {
                 *state = after;
                 true
@@ -52,5 +60,19 @@ mod tests {
         assert!(taken(&mut state, 0));
         let admitted = (0..100).filter(|_| taken(&mut state, 1_000_000)).count();
         assert_eq!(admitted, 3);
+    }
+
+    #[test]
+    fn a_rate_without_interval_is_no_limit_and_one_without_burst_lets_nothing_through() {
+        let mut state = 0;
+        assert!((0..100).all(|_| taken_at(Rate { interval_ns: 0, burst: 1 }, &mut state, 5)));
+        assert!(!taken_at(Rate { interval_ns: 1, burst: 0 }, &mut state, 5));
+    }
+
+    #[test]
+    fn a_burst_of_more_nanoseconds_than_a_number_holds_is_let_through() {
+        let mut state = 0;
+        let rate = Rate { interval_ns: u64::MAX / 4, burst: u64::MAX };
+        assert!((0..10).all(|_| taken_at(rate, &mut state, 1)));
     }
 }
