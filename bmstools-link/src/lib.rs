@@ -8,6 +8,7 @@
 mod driver;
 mod port;
 mod program;
+mod xdp_link;
 
 pub use driver::{Handler, Waker, run};
 pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo, open};
