@@ -6,10 +6,23 @@
 //! ports and a [`Handler`] until it is told to stop.
 
 mod driver;
+mod ethtool;
+mod filter;
+mod frame;
+mod interface;
+pub mod memory;
+mod offload;
+mod open;
+mod packet;
+mod pod;
 mod port;
 mod program;
+mod raw;
+mod sys;
 mod xdp_link;
 
 pub use driver::{Handler, Waker, run};
-pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo, open};
+pub use open::open;
+pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo};
 pub use program::{AttachMode, Program, ProgramError};
+pub use raw::{RawOptions, RawSocket};

@@ -129,8 +129,24 @@ pub trait Port: Send {
 #[non_exhaustive]
 pub enum LinkError {
     /// No such interface.
-    #[error("no interface {0}; `ip link` lists them")]
-    NoInterface(String),
+    #[error("no interface {name}; there are {existing}")]
+    NoInterface {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        existing: String,
+    },
+    /// The interfaces could not be listed.
+    #[error("listing the network interfaces failed: {0}")]
+    Interfaces(#[source] io::Error),
+    /// The interface is there but cannot carry frames, or not in this mode.
+    #[error("cannot use {interface}: {reason}")]
+    Unusable {
+        /// The interface's name.
+        interface: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The table of sessions is full.
     #[error("the table of sessions is full ({0})")]
     SessionsFull(u32),
@@ -139,12 +155,8 @@ pub enum LinkError {
     Program(#[from] crate::program::ProgramError),
 }
 
-/// Opens the interface's ports: one, or one a slave for a bond.
-///
-/// # Errors
-///
-/// Where the interface is missing, or the mode asked for does not work there: the
-/// error says why and what to do. Only [`Mode::Auto`] falls back to another.
-pub fn open(options: &Options) -> Result<Vec<Box<dyn Port>>, LinkError> {
-    Err(LinkError::NoInterface(options.interface.clone()))
+impl LinkError {
+    pub(crate) fn unusable(interface: &str, reason: impl Into<String>) -> Self {
+        Self::Unusable { interface: interface.into(), reason: reason.into() }
+    }
 }
