@@ -1,0 +1,233 @@
+//! A bad cable: a host between two others that forwards frames with loss,
+//! duplication, reordering and corruption, the same for the same seed.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::namespace::Namespace;
+use crate::nic::{self, End, PairOptions};
+use crate::wire::{Tap, wait_readable};
+
+/// What the cable does to frames, each way; the rates are shares of 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Impairments {
+    /// Frames that do not arrive.
+    pub loss: f64,
+    /// Frames that arrive twice.
+    pub duplication: f64,
+    /// Frames that arrive after later ones: held back by up to
+    /// [`REORDER_DELAY`].
+    pub reordering: f64,
+    /// Frames with one changed byte behind the Ethernet header.
+    pub corruption: f64,
+    /// How long every frame takes.
+    pub delay: Duration,
+}
+
+/// What a relay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames that came.
+    pub received: u64,
+    /// Frames that went on, duplicates included.
+    pub forwarded: u64,
+    /// Frames that were lost.
+    pub lost: u64,
+    /// Frames that went on twice.
+    pub duplicated: u64,
+    /// Frames that were held back.
+    pub reordered: u64,
+    /// Frames that were changed.
+    pub corrupted: u64,
+}
+
+/// A running relay. Stopped when dropped.
+#[derive(Debug)]
+pub struct Relay {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    _namespace: Namespace,
+}
+
+impl Relay {
+    /// Connects two hosts through a namespace in the middle.
+    ///
+    /// # Errors
+    ///
+    /// Where the interfaces cannot be made.
+    pub fn start(
+        left: End<'_>,
+        right: End<'_>,
+        options: PairOptions,
+        impairments: Impairments,
+        seed: u64,
+    ) -> Result<Self> {
+        let namespace = Namespace::new("relay")?;
+        let mut taps = Vec::new();
+        for (end, name, last) in [(left, "left", 0x11), (right, "right", 0x12)] {
+            let mac = bmstools_common::Mac([0x52, 0x54, 0, 0xaa, 0xbb, last]);
+            let middle = End { namespace: &namespace, name, mac };
+            nic::connect(end, middle, options)?;
+            taps.push(Tap::promiscuous(middle)?);
+        }
+        let shared = Arc::new(Shared { impairments: Mutex::new(impairments), ..Shared::default() });
+        let thread = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                if let Err(error) = forward(&taps, &shared, seed) {
+                    eprintln!("the relay stopped: {error:#}");
+                }
+            })
+        };
+        Ok(Self { shared, thread: Some(thread), _namespace: namespace })
+    }
+
+    /// Does this to frames from here on.
+    pub fn set(&self, impairments: Impairments) {
+        *self.shared.impairments.lock().unwrap_or_else(PoisonError::into_inner) = impairments;
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    /// Fails where a rate that was asked for did not happen: so that no test passes
+    /// over a good cable.
+    ///
+    /// # Errors
+    ///
+    /// Naming the rate.
+    pub fn require_impaired(&self) -> Result<Counts> {
+        let counts = self.counts();
+        let wanted = *self.shared.impairments.lock().unwrap_or_else(PoisonError::into_inner);
+        for (rate, count, what) in [
+            (wanted.loss, counts.lost, "lost"),
+            (wanted.duplication, counts.duplicated, "duplicated"),
+            (wanted.reordering, counts.reordered, "reordered"),
+            (wanted.corruption, counts.corrupted, "corrupted"),
+        ] {
+            let expected = rate * counts.received as f64;
+            if (count as f64) < expected / 2.0 {
+                bail!("of {} frames {count} were {what}, not {expected:.0}", counts.received);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    impairments: Mutex<Impairments>,
+    stop: AtomicBool,
+    numbers: [AtomicU64; 6],
+}
+
+#[derive(Clone, Copy)]
+enum Number {
+    Received,
+    Forwarded,
+    Lost,
+    Duplicated,
+    Reordered,
+    Corrupted,
+}
+
+impl Shared {
+    fn count(&self, number: Number) {
+        self.numbers[number as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> Counts {
+        let [received, forwarded, lost, duplicated, reordered, corrupted] =
+            [0, 1, 2, 3, 4, 5].map(|i| self.numbers[i].load(Ordering::Relaxed));
+        Counts { received, forwarded, lost, duplicated, reordered, corrupted }
+    }
+}
+
+/// A frame on its way: due then, in the order of arrival, to that tap.
+type Due = Reverse<(Instant, u64, usize, Vec<u8>)>;
+
+fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut queue: BinaryHeap<Due> = BinaryHeap::new();
+    let mut number = 0;
+    while !shared.stop.load(Ordering::Relaxed) {
+        let impairments = *shared.impairments.lock().unwrap_or_else(PoisonError::into_inner);
+        for (from, tap) in taps.iter().enumerate() {
+            let now = Instant::now();
+            for _ in 0..BATCH {
+                let Some(mut frame) = tap.receive_bytes(now)? else {
+                    break;
+                };
+                shared.count(Number::Received);
+                for due in fate(&impairments, &mut random, &mut frame, now, shared) {
+                    number += 1;
+                    queue.push(Reverse((due, number, 1 - from, frame.clone())));
+                }
+            }
+        }
+        let now = Instant::now();
+        while queue.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
+            if let Some(Reverse((_, _, to, frame))) = queue.pop() {
+                taps[to].send_bytes(&frame)?;
+                shared.count(Number::Forwarded);
+            }
+        }
+        let next = queue.peek().map(|Reverse((due, ..))| due.saturating_duration_since(now));
+        let sockets: Vec<_> = taps.iter().map(AsFd::as_fd).collect();
+        wait_readable(&sockets, next.map_or(IDLE, |next| next.min(IDLE)))?;
+    }
+    Ok(())
+}
+
+/// When copies of a frame go on: none, one or two times.
+fn fate(
+    impairments: &Impairments,
+    random: &mut StdRng,
+    frame: &mut [u8],
+    now: Instant,
+    shared: &Shared,
+) -> Vec<Instant> {
+    if random.gen_bool(impairments.loss) {
+        shared.count(Number::Lost);
+        return Vec::new();
+    }
+    if random.gen_bool(impairments.corruption) && frame.len() > 14 {
+        shared.count(Number::Corrupted);
+        frame[random.gen_range(14..frame.len())] ^= random.gen_range(1..=255);
+    }
+    let mut due = vec![now + impairments.delay];
+    if random.gen_bool(impairments.duplication) {
+        shared.count(Number::Duplicated);
+        due.push(now + impairments.delay);
+    }
+    if random.gen_bool(impairments.reordering) {
+        shared.count(Number::Reordered);
+        due[0] += REORDER_DELAY.mul_f64(random.gen_range(0.1..1.0));
+    }
+    due
+}
+
+/// How long a reordered frame is held back at most. Several round trips.
+pub const REORDER_DELAY: Duration = Duration::from_millis(2);
+const IDLE: Duration = Duration::from_millis(50);
+const BATCH: usize = 64;
