@@ -7,10 +7,20 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod assembler;
+pub mod challenge;
 pub mod config;
+mod connection;
+mod control;
 pub mod keys;
 pub mod operator;
+mod outgoing;
 pub mod response;
+mod rtt;
+mod stats;
+mod window;
+pub mod wire;
 
 pub use bmstools_common::header::Dialect;
 pub use config::Config;
+pub use stats::Stats;
