@@ -1,5 +1,7 @@
 //! The deployed dialect beside models of the peers that are in the field.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
 mod sim;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! The golden frames of both dialects.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
 mod sim;
 
 use bmstools_common::classify::{Verdict, classify};

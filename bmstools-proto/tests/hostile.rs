@@ -1,5 +1,7 @@
 //! Peers that send whatever they like.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
 mod sim;
 
 use bmstools_common::ethernet::{Mac, Peer, Vlan};

@@ -1,5 +1,7 @@
 //! Whole sessions in virtual time.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+
 mod sim;
 
 use bmstools_common::ethernet::Vlan;

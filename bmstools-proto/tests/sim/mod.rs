@@ -60,11 +60,14 @@ impl Weather {
     };
 }
 
+/// When a frame arrives, its number, its receiver and its bytes.
+type UnderWay = (Instant, u64, To, Vec<u8>);
+
 /// Frames under way, from both ends, to be delivered in order of time.
 pub struct Air {
     pub weather: Weather,
     pub rng: StdRng,
-    frames: BinaryHeap<Reverse<(Instant, u64, To, Vec<u8>)>>,
+    frames: BinaryHeap<Reverse<UnderWay>>,
     serial: u64,
     pub sent: u64,
     /// Every frame that was sent, if wanted.
