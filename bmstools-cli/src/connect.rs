@@ -1,7 +1,5 @@
 //! From the command line to an authenticated session.
 
-use std::error::Error;
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -107,14 +105,17 @@ impl Connector {
             opens_per_source: OPENS,
             opens_global: OPENS,
         };
-        let mut ports = bmstools_link::open(&options).map_err(explain)?;
+        let mut ports = bmstools_link::open(&options)?;
         for port in &ports {
             let info = port.info();
             info!(interface = info.interface, mac = %info.mac, mtu = info.mtu, mode = info.mode,
                 "link open");
         }
         let mtu = ports.iter().map(|port| port.info().mtu).min().context("no port to send by")?;
-        let config = Config { mtu, ..Config::default() };
+        let config = Config::default();
+        let mtu = mtu.min(config.mtu);
+        // Its own limit must not come before the one that was asked for.
+        let config = Config { mtu, open_timeout: self.timeout + AFTERWARDS, ..config };
         let seed = rand::random();
         let client = Client::new(config, self.dialect, self.peer, key, seed, Instant::now());
         insert(&mut ports, &client, self.dialect)?;
@@ -143,22 +144,7 @@ fn insert(ports: &mut [Box<dyn Port>], client: &Client, dialect: Dialect) -> Res
     ports.iter_mut().try_for_each(|port| port.insert_session(client.session_key(), dialect))
 }
 
-fn explain(error: LinkError) -> anyhow::Error {
-    let denied = is_denied(&error);
-    let error = anyhow::Error::new(error);
-    if denied {
-        return error.context(
-            "raw frames need the capability CAP_NET_RAW (and XDP needs root): run bmstools as \
-             root, or give it the capability once with `setcap cap_net_raw+ep` and its path",
-        );
-    }
-    error
-}
-
-fn is_denied(error: &(dyn Error + 'static)) -> bool {
-    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    kind == Some(io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
-}
-
 /// Nobody opens sessions with an operator: enough for strays.
 const OPENS: Rate = Rate { interval_ns: 1_000_000, burst: 16 };
+/// Lets the command's own time limit decide, whose error says more.
+const AFTERWARDS: Duration = Duration::from_secs(1);

@@ -88,10 +88,7 @@ fn show(response: Response, output: &Output) -> Result<u8, Failure> {
 
 /// The agent's refusal of `what`, in its own words.
 pub(crate) fn refused(what: &str, response: &Response) -> anyhow::Error {
-    let code = match &response.code {
-        Code::Other(name) => name.clone(),
-        code => format!("{code:?}"),
-    };
+    let code = response.code.name();
     match &response.msg {
         Some(msg) if !msg.is_empty() => anyhow!("the agent refused {what}: {msg} ({code})"),
         _ => anyhow!("the agent refused {what} ({code})"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bmstools_proto::keys::PrivateKey;
+use rand::rngs::OsRng;
 use serde_json::json;
 
 use crate::args::KeygenArgs;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<u8> {
     }
     let files = Files::new(&args.directory);
     files.check_absent()?;
-    let key = PrivateKey::generate(args.bits).context("cannot make a key")?;
+    let key = PrivateKey::generate(args.bits, &mut OsRng).context("cannot make a key")?;
     let public = key.public_key();
     files.create(&key.to_pem(), &public.to_pem())?;
 

@@ -80,7 +80,7 @@ impl Handler for Driver {
     }
 
     fn turn(&mut self, now: Instant, _ports: &mut [Box<dyn Port>]) -> ControlFlow<()> {
-        if self.client.poll_timeout().is_some_and(|due| due <= now) {
+        if self.client.poll_timeout(now).is_some_and(|due| due <= now) {
             self.client.handle_timeout(now);
         }
         self.notify(now)?;
@@ -112,7 +112,7 @@ impl Handler for Driver {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match (self.client.poll_timeout(), self.closing) {
+        match (self.client.poll_timeout(Instant::now()), self.closing) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
