@@ -29,8 +29,6 @@ pub(crate) struct Interface {
     pub(crate) lower: Option<u32>,
     /// Receive queues that the driver made room for; fewer may be in use.
     pub(crate) receive_queues: u32,
-    /// The XDP program on it.
-    pub(crate) xdp_program: Option<u32>,
 }
 
 impl Interface {

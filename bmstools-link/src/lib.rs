@@ -19,6 +19,7 @@ mod port;
 mod program;
 mod raw;
 mod sys;
+mod xdp;
 mod xdp_link;
 
 pub use driver::{Handler, Waker, run};

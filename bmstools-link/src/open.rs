@@ -5,6 +5,8 @@ use bmstools_common::maps::Config;
 use crate::interface::Interface;
 use crate::packet::PacketPort;
 use crate::port::{LinkError, Mode, Options, Port};
+use crate::program::AttachMode;
+use crate::xdp::XdpPort;
 
 /// Opens the interface's ports: one, or one a slave for a bond.
 ///
@@ -62,13 +64,51 @@ fn open_one(interface: &Interface, options: &Options) -> Result<Box<dyn Port>, L
         per_source: options.opens_per_source,
         global: options.opens_global,
     };
+    let xdp = |mode| -> Result<Box<dyn Port>, LinkError> {
+        Ok(Box::new(XdpPort::open(interface, config, mode, options.zero_copy)?))
+    };
     let packet = || -> Result<Box<dyn Port>, LinkError> {
         Ok(Box::new(PacketPort::open(interface, config)?))
     };
     match options.mode {
-        Mode::Packet | Mode::Auto => packet(),
-        Mode::Xdp | Mode::XdpGeneric => {
-            Err(LinkError::unusable(&interface.name, "XDP is not built in"))
+        Mode::Xdp => xdp(AttachMode::Native),
+        Mode::XdpGeneric => xdp(AttachMode::Generic),
+        Mode::Packet => packet(),
+        Mode::Auto => first_that_works(
+            &interface.name,
+            &[
+                ("native XDP", &|| xdp(AttachMode::Native)),
+                ("generic XDP", &|| xdp(AttachMode::Generic)),
+                ("AF_PACKET", &packet),
+            ],
+        ),
+    }
+}
+
+/// A way to open a port, with its name.
+type Candidate<'c> = (&'static str, &'c dyn Fn() -> Result<Box<dyn Port>, LinkError>);
+
+/// Opens the first candidate that can be, and says which one and why.
+fn first_that_works(
+    interface: &str,
+    candidates: &[Candidate<'_>],
+) -> Result<Box<dyn Port>, LinkError> {
+    let mut refusals = String::new();
+    for (name, open) in candidates {
+        match open() {
+            Ok(port) => {
+                let mode = &port.info().mode;
+                match refusals.as_str() {
+                    "" => tracing::info!("{interface}: using {mode}"),
+                    why => tracing::info!("{interface}: using {mode}, because {why}"),
+                }
+                return Ok(port);
+            }
+            Err(error) => {
+                let separator = if refusals.is_empty() { "" } else { "; " };
+                refusals.push_str(&format!("{separator}{name} does not work: {error}"));
+            }
         }
     }
+    Err(LinkError::unusable(interface, refusals))
 }

@@ -71,7 +71,6 @@ fn parse_link(message: &[u8]) -> Option<Interface> {
         master: None,
         lower: None,
         receive_queues: 1,
-        xdp_program: None,
     };
     for (kind, value) in attributes(message.get(IFINFOMSG_LEN..)?) {
         match kind {
@@ -86,10 +85,6 @@ fn parse_link(message: &[u8]) -> Option<Interface> {
             libc::IFLA_LINK => link.lower = read_u32(value, 0),
             libc::IFLA_NUM_RX_QUEUES => link.receive_queues = read_u32(value, 0)?,
             libc::IFLA_LINKINFO => link.kind = find(value, libc::IFLA_INFO_KIND).map(text),
-            libc::IFLA_XDP => {
-                let id = |kind| find(value, kind).and_then(|value| read_u32(value, 0));
-                link.xdp_program = XDP_PROGRAM_IDS.into_iter().find_map(id);
-            }
             _ => {}
         }
     }
@@ -140,9 +135,6 @@ const ATTRIBUTE_HEADER_LEN: usize = 4;
 const ATTRIBUTE_KIND_MASK: u16 = 0x3fff;
 /// The kernel fills at most this much of a dump's datagram.
 const ANSWER_LEN: usize = 32 * 1024;
-/// `IFLA_XDP_PROG_ID`, then the identifiers for the driver, the stack and the
-/// card, which stand alone where there are several programs.
-const XDP_PROGRAM_IDS: [u16; 4] = [4, 5, 6, 7];
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bonds_slave_with_a_program_reads_as_one() {
+    fn a_bonds_slave_reads_as_one() {
         let bytes = link_message(&[
             attribute(libc::IFLA_IFNAME, b"eth7\0"),
             attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 9]),
@@ -179,7 +171,6 @@ mod tests {
             attribute(libc::IFLA_MASTER, &3u32.to_ne_bytes()),
             attribute(libc::IFLA_NUM_RX_QUEUES, &4u32.to_ne_bytes()),
             attribute(libc::IFLA_LINKINFO | 0x8000, &attribute(libc::IFLA_INFO_KIND, b"veth\0")),
-            attribute(libc::IFLA_XDP, &attribute(4, &99u32.to_ne_bytes())),
         ]);
         let mut links = Vec::new();
         assert_eq!(parse_answer(&bytes, &mut links).unwrap(), Answer::Partial);
@@ -196,7 +187,6 @@ mod tests {
                 master: Some(3),
                 lower: None,
                 receive_queues: 4,
-                xdp_program: Some(99),
             }]
         );
     }

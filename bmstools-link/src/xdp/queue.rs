@@ -1,0 +1,214 @@
+//! One receive queue: its AF_XDP socket, rings and UMEM.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::net::{SendFlags, send};
+use xdp::slab::{Slab, StackSlab};
+use xdp::socket::{OptName, SocketError, XdpSocket, XdpSocketBuilder};
+use xdp::umem::{FrameSize, UmemCfgBuilder};
+use xdp::{RingConfigBuilder, RxRing, Umem, WakableFillRing};
+
+use super::sizes::{FRAME_SIZE, Sizes};
+use super::transmit::Transmit;
+use crate::port::{Outgoing, PortInfo};
+
+/// Whether frames are copied between the driver's memory and the UMEM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CopyMode {
+    Always,
+    Never,
+}
+
+/// Why a queue cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QueueError {
+    #[error("the kernel has no AF_XDP (CONFIG_XDP_SOCKETS); use --link packet")]
+    NoAfXdp,
+    #[error("AF_XDP sockets need root, or CAP_NET_RAW and CAP_BPF")]
+    Permission,
+    #[error(
+        "the kernel refused {mib} MiB of locked memory for frames: raise RLIMIT_MEMLOCK \
+         (`ulimit -l`, or LimitMEMLOCK= in the unit), or grant CAP_IPC_LOCK"
+    )]
+    LockedMemory { mib: usize },
+    #[error("queue {0} already has another process's AF_XDP socket; stop that one first")]
+    Busy(u32),
+    #[error(
+        "the driver has no zero-copy AF_XDP for queue {0}; leave zero-copy out to have frames \
+         copied"
+    )]
+    NoZeroCopy(u32),
+    #[error("no such queue")]
+    NoSuchQueue,
+    #[error("the AF_XDP socket of queue {queue} failed: {cause}")]
+    Socket { queue: u32, cause: SocketError },
+    #[error("no memory for the frames of queue {queue}: {cause}")]
+    Memory { queue: u32, cause: io::Error },
+    #[error("{0}")]
+    Sizes(xdp::error::Error),
+}
+
+/// A bound socket. It goes before the memory that the kernel works on with it.
+pub(super) struct Queue {
+    index: u32,
+    copy: CopyMode,
+    socket: XdpSocket,
+    fill: WakableFillRing,
+    receive: RxRing,
+    transmit: Option<Transmit>,
+    /// Frames to go into the fill ring.
+    to_fill: usize,
+    umem: Umem,
+}
+
+impl Queue {
+    pub(super) fn open(
+        ifindex: u32,
+        index: u32,
+        sizes: &Sizes,
+        copy: CopyMode,
+    ) -> Result<Self, QueueError> {
+        let refused = |cause| QueueError::of_socket(index, sizes, copy, cause);
+        let umem = UmemCfgBuilder {
+            frame_size: FrameSize::FourK,
+            frame_count: sizes.frames(),
+            ..UmemCfgBuilder::default()
+        };
+        let mut umem = Umem::map(umem.build().map_err(QueueError::Sizes)?)
+            .map_err(|cause| QueueError::Memory { queue: index, cause })?;
+        let rings = RingConfigBuilder {
+            rx_count: sizes.receive,
+            fill_count: sizes.receive,
+            tx_count: sizes.transmit,
+            // The kernel wants one even where nothing is sent.
+            completion_count: sizes.transmit.max(LEAST_COMPLETION),
+        };
+        let mut builder = XdpSocketBuilder::new().map_err(refused)?;
+        let (rings, mut flags) = builder
+            .build_wakable_rings(&umem, rings.build().map_err(QueueError::Sizes)?)
+            .map_err(refused)?;
+        match copy {
+            CopyMode::Always => flags.force_copy(),
+            CopyMode::Never => flags.force_zerocopy(),
+        }
+        let mut fill = rings.fill_ring;
+        // Before binding: some drivers take frames for their queue right then and
+        // never look again where there are none.
+        //
+        // SAFETY: the UMEM and the rings end up in one `Queue`, whose socket is
+        // closed before the UMEM is unmapped, and the builder's socket is closed
+        // before `umem` on every early return, being declared after it.
+        unsafe { fill.enqueue(&mut umem, sizes.receive as usize, false) }
+            .map_err(|cause| QueueError::Memory { queue: index, cause })?;
+        let Some(receive) = rings.rx_ring else {
+            return Err(QueueError::NoSuchQueue);
+        };
+        let transmit =
+            rings.tx_ring.map(|ring| Transmit::new(ring, rings.completion_ring, sizes.transmit));
+        let socket = builder.bind(xdp::nic::NicIndex(ifindex), index, flags).map_err(refused)?;
+        Ok(Self { index, copy, socket, fill, receive, transmit, to_fill: 0, umem })
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket owns the descriptor and is borrowed as long.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+
+    /// Hands up a batch of received frames, from their Ethernet header on, and
+    /// gives their memory back to the kernel.
+    pub(super) fn receive(&mut self, sink: &mut dyn FnMut(&mut [u8])) -> io::Result<()> {
+        let mut batch = StackSlab::<BATCH>::new();
+        // SAFETY: the packets stay in this function, and the UMEM outlives it.
+        self.to_fill += unsafe { self.receive.recv(&self.umem, &mut batch) };
+        while let Some(mut packet) = batch.pop_back() {
+            sink(&mut packet);
+            self.umem.free_packet(packet);
+        }
+        if self.to_fill > 0 {
+            let wake = self.copy == CopyMode::Never;
+            // SAFETY: the socket is closed before the UMEM is unmapped (the order
+            // of the fields).
+            match unsafe { self.fill.enqueue(&mut self.umem, self.to_fill, wake) } {
+                Ok(filled) => self.to_fill -= filled,
+                // The frames are in the ring; only the wake failed, as while the
+                // interface is down.
+                Err(error) => {
+                    tracing::trace!(queue = self.index, %error, "fill ring not woken");
+                    self.to_fill = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets `fill` write frames into the UMEM and sends them.
+    pub(super) fn transmit(
+        &mut self,
+        port: &PortInfo,
+        fill: &mut dyn FnMut(&mut [u8]) -> Option<Outgoing>,
+    ) -> io::Result<bool> {
+        let socket = &self.socket;
+        let kick = || {
+            // SAFETY: the socket owns the descriptor and is borrowed as long.
+            let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+            send(socket, &[], SendFlags::DONTWAIT).map(drop)
+        };
+        match &mut self.transmit {
+            Some(transmit) => transmit.send(&mut self.umem, port, fill, &kick),
+            None => Ok(false),
+        }
+    }
+
+    /// Frames sent and frames that the kernel dropped instead.
+    pub(super) fn sent(&self) -> (u64, u64) {
+        self.transmit.as_ref().map_or((0, 0), Transmit::counts)
+    }
+
+    /// Frames for this socket that found no room.
+    pub(super) fn drops(&self) -> u64 {
+        self.socket.statistics().map_or(0, |stats| stats.rx_dropped + stats.rx_ring_full)
+    }
+
+    /// Fails where the interface is gone.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match rustix::net::sockopt::socket_error(self.as_fd()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) | Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl QueueError {
+    fn of_socket(queue: u32, sizes: &Sizes, copy: CopyMode, cause: SocketError) -> Self {
+        let code = |error: &io::Error| error.raw_os_error().unwrap_or_default();
+        match &cause {
+            SocketError::SocketCreation(error) if code(error) == libc::EAFNOSUPPORT => {
+                Self::NoAfXdp
+            }
+            SocketError::SocketCreation(error) if code(error) == libc::EPERM => Self::Permission,
+            SocketError::SetSockOpt { inner, option: OptName::UmemRegion }
+                if matches!(code(inner), libc::ENOBUFS | libc::ENOMEM | libc::EPERM) =>
+            {
+                Self::LockedMemory { mib: (sizes.frames() as usize * FRAME_SIZE).div_ceil(1 << 20) }
+            }
+            SocketError::Bind(error) => match code(error) {
+                libc::EBUSY => Self::Busy(queue),
+                libc::EINVAL if queue > 0 => Self::NoSuchQueue,
+                libc::EOPNOTSUPP | libc::EINVAL | libc::ENOSYS if copy == CopyMode::Never => {
+                    Self::NoZeroCopy(queue)
+                }
+                _ => Self::Socket { queue, cause },
+            },
+            _ => Self::Socket { queue, cause },
+        }
+    }
+}
+
+/// Frames of one call.
+pub(super) const BATCH: usize = 64;
+const LEAST_COMPLETION: u32 = 64;
