@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 pub use crate::challenge::Challenge;
 use crate::config::Config;
 use crate::response::Response;
-use crate::stats::Stats;
+pub use crate::stats::Stats;
 use crate::wire::Frame;
 use session::Session;
 

@@ -102,7 +102,7 @@ impl Default for Config {
             max_response: 8 << 20,
             max_unauthenticated_message: 1024,
             max_reassemblies: 64,
-            max_challenges: 16,
+            max_challenges: 64,
             max_acks: 512,
             window: 64,
             initial_window: 16,

@@ -66,8 +66,7 @@ fn a_missing_interface_is_named() -> Result<()> {
 fn no_interface_at_all_is_an_error() -> Result<()> {
     let bed = Testbed::new(Link::Packet)?;
     bed.agent_command()?;
-    let command =
-        AgentCommand::new(bed.agent_namespace())?.auth_directory(&bed.path("auth"));
+    let command = AgentCommand::new(bed.agent_namespace())?.auth_directory(&bed.path("auth"));
     require_refusal(command, &["--iface"])
 }
 
