@@ -2,6 +2,7 @@
 //! sessions ask, they take one core at most.
 
 use bmstools_proto::agent::{Challenge, SessionId};
+use rand::rngs::OsRng;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -22,7 +23,7 @@ pub(crate) async fn run(keys: KeyDir, mut wanted: mpsc::Receiver<Wanted>, outbox
         let keys = keys.clone();
         let made = spawn_blocking(move || {
             let key = keys.for_attempt(attempt)?;
-            Some((Challenge::new(&key), key.fingerprint()))
+            Some((Challenge::new(&key, &mut OsRng), key.fingerprint()))
         });
         let challenge = made.await.unwrap_or_default();
         outbox.send(Message::Challenge(session, challenge)).await;

@@ -67,8 +67,9 @@ pub(crate) struct Exec {
     /// and up to twice `max_output` of memory.
     pub(crate) max_commands: usize,
     /// Bytes kept of standard output and of standard error each,
-    /// 1024..=1048576. 262144: more is read by nobody, and a file can be pushed
-    /// through a pipe elsewhere. The rest is read, counted and thrown away.
+    /// 1024..=524288 (JSON makes it up to six times longer, and operators take
+    /// 8 MiB). 262144: nobody reads more. The rest is read, counted and thrown
+    /// away.
     pub(crate) max_output: usize,
     /// Time after which a command is killed, 1..=604800 s. 3600 s: longer work
     /// belongs into the background, where it outlives its session.
@@ -166,7 +167,7 @@ impl Config {
             exec: Exec {
                 max_commands: number("exec.max_commands", exec.max_commands, 256, 1..=4096)?
                     as usize,
-                max_output: number("exec.max_output", exec.max_output, 1 << 18, 1024..=1 << 20)?
+                max_output: number("exec.max_output", exec.max_output, 1 << 18, 1024..=1 << 19)?
                     as usize,
                 timeout: Duration::from_secs(number(
                     "exec.timeout",

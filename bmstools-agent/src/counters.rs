@@ -2,7 +2,7 @@
 
 use bmstools_common::counters::Counter;
 use bmstools_link::Port;
-use bmstools_proto::agent::Stats;
+use bmstools_proto::Stats;
 use serde_json::{Map, Value, json};
 use tracing::info;
 

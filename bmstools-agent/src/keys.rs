@@ -44,28 +44,27 @@ impl KeyDir {
             self.public().display(),
             self.dir.display()
         );
+        ensure!(
+            files.len() <= MAX_KEYS,
+            "{} keys in {}, but {MAX_KEYS} are possible",
+            files.len(),
+            self.dir.display()
+        );
         self.check_private()
     }
 
     /// The key for the `attempt`th time that a session asks for a challenge, in
-    /// the order of the files and from the first again after the last. `None`
-    /// where no file holds a key. Broken files are logged and passed over.
+    /// the order of the files; `None` after the last. Broken files are logged and
+    /// passed over.
     pub(crate) fn for_attempt(&self, attempt: usize) -> Option<PublicKey> {
         let files = self.files().unwrap_or_else(|error| {
             warn!("{error:#}");
             Vec::new()
         });
-        let mut keys = Vec::with_capacity(files.len());
-        for file in &files {
-            match read_public(file) {
-                Ok(key) => keys.push(key),
-                Err(error) => warn!("passing over a key: {error:#}"),
-            }
-        }
-        if keys.is_empty() {
-            return None;
-        }
-        Some(keys.swap_remove(attempt % keys.len()))
+        let mut good = files.iter().take(MAX_KEYS).filter_map(|file| {
+            read_public(file).inspect_err(|error| warn!("passing over a key: {error:#}")).ok()
+        });
+        good.nth(attempt)
     }
 
     /// `public.pem` where it exists, then `authorized_keys.d/*.pem` by name.
@@ -165,6 +164,10 @@ fn check_not_writable(path: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Keys at most. An operator tries them one after the other, and everybody may
+/// make the agent go through all of them.
+pub(crate) const MAX_KEYS: usize = 64;
 
 #[cfg(test)]
 mod tests;

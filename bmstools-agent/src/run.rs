@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::exec::Executor;
 use crate::file::Scripts;
-use crate::keys::KeyDir;
+use crate::keys::{KeyDir, MAX_KEYS};
 use crate::server::{Groups, Server};
 use crate::session::{Outbox, Shared};
 use crate::signals::{Signals, notify};
@@ -55,7 +55,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     runtime.spawn(auth::run(keys, asked, outbox.clone()));
     let (alive, tasks) = mpsc::channel(1);
     let mut server = Server {
-        endpoint: Endpoint::new(protocol(config, &ports), rand::random()),
+        endpoint: Endpoint::new(protocol(config), rand::random()),
         groups,
         inbox,
         wanted,
@@ -106,16 +106,14 @@ fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {
     Ok((ports, Groups::new(sizes)))
 }
 
-/// The protocol's limits. Frames have one size for all ports: the smallest MTU.
-fn protocol(config: &Config, ports: &[Box<dyn Port>]) -> bmstools_proto::Config {
-    let defaults = bmstools_proto::Config::default();
-    let mtu = ports.iter().map(|port| port.info().mtu).min();
+/// The protocol's limits. A smaller MTU of a port shows in its buffers.
+fn protocol(config: &Config) -> bmstools_proto::Config {
     bmstools_proto::Config {
-        mtu: mtu.unwrap_or(defaults.mtu),
         max_sessions: config.sessions.max,
+        max_challenges: MAX_KEYS,
         idle_timeout: config.sessions.idle_timeout,
         deployed_answer_delay: config.sessions.deployed_answer_delay,
-        ..defaults
+        ..bmstools_proto::Config::default()
     }
 }
 

@@ -9,7 +9,8 @@ use bmstools_common::ethernet::Peer;
 use bmstools_common::header::Dialect;
 use bmstools_common::maps::SessionKey;
 use bmstools_link::{Handler, Outgoing, Port};
-use bmstools_proto::agent::{EndReason, Endpoint, Event, SessionId, Stats};
+use bmstools_proto::Stats;
+use bmstools_proto::agent::{EndReason, Endpoint, Event, SessionId};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
@@ -82,10 +83,7 @@ impl Server {
                 }
                 self.endpoint.challenge(now, id, challenge);
             }
-            Message::Challenge(id, None) => {
-                warn!("nobody can log in: no authorised key could be read");
-                self.endpoint.close(now, id);
-            }
+            Message::Challenge(id, None) => self.endpoint.no_challenge(now, id),
             Message::Response(id, response) => self.endpoint.respond(now, id, response),
             Message::Finished(id, failure) => self.endpoint.finish(now, id, failure),
             Message::Counters => {
@@ -93,8 +91,9 @@ impl Server {
             }
             Message::Stop => {
                 self.stopping.get_or_insert(now);
-                for id in self.sessions.keys() {
-                    self.endpoint.close(now, *id);
+                let all: Vec<_> = self.endpoint.sessions().collect();
+                for id in all {
+                    self.close(now, id);
                 }
             }
         }
@@ -115,7 +114,7 @@ impl Server {
             Event::ChallengeWanted { session, attempt } => {
                 if self.wanted.try_send(Wanted { session, attempt }).is_err() {
                     warn!(?session, "too many sessions authenticate at once; one was closed");
-                    self.endpoint.close(now, session);
+                    self.close(now, session);
                 }
             }
             Event::Authenticated { session, attempt } => {
@@ -127,7 +126,7 @@ impl Server {
                 let work = self.sessions.get(&session).and_then(|entry| entry.work.as_ref());
                 if !work.is_some_and(|work| work.request(request)) {
                     error!(?session, "a request without a task to serve it; closing the session");
-                    self.endpoint.close(now, session);
+                    self.close(now, session);
                 }
             }
             Event::Ended { session, reason } => self.ended(now, session, reason),
@@ -170,6 +169,15 @@ impl Server {
         if clean && !finishes {
             self.endpoint.finish(now, id, None);
         }
+    }
+
+    /// Ends a session from this side.
+    fn close(&mut self, now: Instant, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            // Breaks off what it has under way.
+            session.work = None;
+        }
+        self.endpoint.close(now, id);
     }
 
     /// Whether operators have been told, or have had the time.
@@ -220,3 +228,6 @@ impl Handler for Server {
 const STOP_PAUSE: Duration = Duration::from_millis(50);
 /// Time after which sessions that are not gone are left behind.
 const STOP_TIME: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

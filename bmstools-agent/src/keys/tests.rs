@@ -7,10 +7,14 @@ use super::*;
 /// A directory with a pair of keys, as `bmstools keygen` leaves it.
 fn pair() -> (TempDir, PrivateKey) {
     let dir = tempfile::tempdir().unwrap();
-    let key = PrivateKey::generate(1024).unwrap();
+    let key = generate();
     write(dir.path(), "private.pem", &key.to_pem(), 0o600);
     write(dir.path(), "public.pem", &key.public_key().to_pem(), 0o644);
     (dir, key)
+}
+
+fn generate() -> PrivateKey {
+    PrivateKey::generate(1024, &mut rand::rngs::OsRng).unwrap()
 }
 
 fn write(dir: &Path, name: &str, text: &str, mode: u32) {
@@ -24,9 +28,10 @@ fn refusal(dir: &TempDir) -> String {
     format!("{:#}", KeyDir::new(dir.path()).check().unwrap_err())
 }
 
-fn fingerprints(dir: &TempDir, attempts: usize) -> Vec<String> {
+/// The keys of one attempt after the other.
+fn fingerprints(dir: &TempDir) -> Vec<String> {
     let keys = KeyDir::new(dir.path());
-    (0..attempts).map(|attempt| keys.for_attempt(attempt).unwrap().fingerprint()).collect()
+    (0..).map_while(|attempt| keys.for_attempt(attempt)).map(|key| key.fingerprint()).collect()
 }
 
 #[test]
@@ -35,29 +40,28 @@ fn a_pair_is_accepted_and_the_private_half_is_not_needed() {
     KeyDir::new(dir.path()).check().unwrap();
     fs::remove_file(dir.path().join("private.pem")).unwrap();
     KeyDir::new(dir.path()).check().unwrap();
-    assert_eq!(fingerprints(&dir, 1), [key.public_key().fingerprint()]);
+    assert_eq!(fingerprints(&dir), [key.public_key().fingerprint()]);
 }
 
 #[test]
-fn attempts_go_through_the_keys_in_order_and_begin_again() {
+fn attempts_go_through_the_keys_in_order() {
     let (dir, first) = pair();
-    let more = [PrivateKey::generate(1024).unwrap(), PrivateKey::generate(1024).unwrap()];
+    let more = [generate(), generate()];
     write(dir.path(), "authorized_keys.d/b.pem", &more[1].public_key().to_pem(), 0o644);
     write(dir.path(), "authorized_keys.d/a.pem", &more[0].public_key().to_pem(), 0o644);
     write(dir.path(), "authorized_keys.d/notes.txt", "not a key", 0o644);
     KeyDir::new(dir.path()).check().unwrap();
-    let expected: Vec<_> =
-        [&first, &more[0], &more[1], &first].map(|k| k.public_key().fingerprint()).into();
-    assert_eq!(fingerprints(&dir, 4), expected);
+    let expected = [&first, &more[0], &more[1]].map(|key| key.public_key().fingerprint());
+    assert_eq!(fingerprints(&dir), expected);
 }
 
 #[test]
 fn a_removed_key_is_out_at_the_next_authentication() {
     let (dir, _) = pair();
-    let other = PrivateKey::generate(1024).unwrap();
+    let other = generate();
     write(dir.path(), "authorized_keys.d/a.pem", &other.public_key().to_pem(), 0o644);
     fs::remove_file(dir.path().join("public.pem")).unwrap();
-    assert_eq!(fingerprints(&dir, 2), vec![other.public_key().fingerprint(); 2]);
+    assert_eq!(fingerprints(&dir), [other.public_key().fingerprint()]);
     fs::remove_file(dir.path().join("authorized_keys.d/a.pem")).unwrap();
     assert!(KeyDir::new(dir.path()).for_attempt(0).is_none());
 }
@@ -67,7 +71,7 @@ fn a_broken_file_among_others_is_refused_at_start_and_passed_over_later() {
     let (dir, key) = pair();
     write(dir.path(), "authorized_keys.d/a.pem", "nonsense", 0o644);
     assert!(refusal(&dir).contains("authorized_keys.d/a.pem"), "{}", refusal(&dir));
-    assert_eq!(fingerprints(&dir, 2), vec![key.public_key().fingerprint(); 2]);
+    assert_eq!(fingerprints(&dir), [key.public_key().fingerprint()]);
 }
 
 #[test]
@@ -105,7 +109,7 @@ fn a_private_key_that_others_can_read_is_refused_with_the_chmod_to_run() {
 #[test]
 fn halves_of_two_keys_are_refused() {
     let (dir, _) = pair();
-    let other = PrivateKey::generate(1024).unwrap();
+    let other = generate();
     write(dir.path(), "private.pem", &other.to_pem(), 0o600);
     assert!(refusal(&dir).contains("not two halves of one key"));
 }
@@ -119,4 +123,15 @@ fn keys_that_everybody_can_write_are_refused() {
     write(dir.path(), "public.pem", &key.public_key().to_pem(), 0o644);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(refusal(&dir).contains("chmod o-w"));
+}
+
+#[test]
+fn more_keys_than_an_operator_could_try_are_refused() {
+    let (dir, key) = pair();
+    for n in 0..MAX_KEYS {
+        let name = format!("authorized_keys.d/{n}.pem");
+        write(dir.path(), &name, &key.public_key().to_pem(), 0o644);
+    }
+    assert!(refusal(&dir).contains("65 keys"), "{}", refusal(&dir));
+    assert_eq!(fingerprints(&dir).len(), MAX_KEYS);
 }
