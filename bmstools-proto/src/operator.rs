@@ -214,7 +214,10 @@ impl Client {
                 self.connection.send(now, Message { kind: Kind::End, data: Vec::new() });
                 self.fail(SessionError::EndedByAgent(self.connection.peer));
             }
-            (Kind::Open, State::Opening) => self.ask_for_challenge(now, 0),
+            (Kind::Open, State::Opening) => {
+                self.events.push_back(Event::Opened);
+                self.ask_for_challenge(now, 0);
+            }
             (Kind::Control, State::AwaitingChallenge { attempt }) => {
                 self.take_challenge(now, attempt, &message.data);
             }

@@ -31,6 +31,7 @@ fn a_session_runs_commands_receives_a_file_and_ends() {
         world.run(Duration::from_secs(60));
         let worker = &world.workers[0];
         assert_eq!(worker.outcome, Some(Ok(())), "{dialect:?}");
+        assert!(worker.opened_at < worker.finished_at && worker.opened_at.is_some());
         assert_eq!(worker.responses[0], echo(b"uname -r"));
         assert!(worker.responses.iter().all(|response| response.code == Code::Success));
         assert!(world.host.files[&b"/tmp/x"[..]] == bytes);

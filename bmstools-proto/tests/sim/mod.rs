@@ -244,6 +244,7 @@ pub struct Worker {
     pub todo: VecDeque<operator::Request>,
     pub responses: Vec<Response>,
     pub outcome: Option<Result<(), SessionError>>,
+    pub opened_at: Option<Instant>,
     pub finished_at: Option<Instant>,
     ending: bool,
 }
@@ -252,7 +253,8 @@ impl Worker {
     pub fn new(client: Client, peer: Peer, todo: Vec<operator::Request>) -> Self {
         let todo = todo.into();
         let (responses, outcome) = (Vec::new(), None);
-        Self { client, peer, todo, responses, outcome, finished_at: None, ending: false }
+        let (opened_at, finished_at) = (None, None);
+        Self { client, peer, todo, responses, outcome, opened_at, finished_at, ending: false }
     }
 
     fn turn(&mut self, now: Instant) {
@@ -261,7 +263,7 @@ impl Worker {
         }
         while let Some(event) = self.client.poll_event() {
             match event {
-                operator::Event::Opened => {}
+                operator::Event::Opened => self.opened_at = Some(now),
                 operator::Event::Authenticated => self.next(now),
                 operator::Event::Response(response) => {
                     self.responses.push(response);
