@@ -25,5 +25,5 @@ mod xdp_link;
 pub use driver::{Handler, Waker, run};
 pub use open::open;
 pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo};
-pub use program::{AttachMode, Program, ProgramError};
+pub use program::{AttachMode, Entry, OBJECT, Program, ProgramError};
 pub use raw::{RawOptions, RawSocket};

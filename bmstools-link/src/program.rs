@@ -15,7 +15,8 @@ use crate::port::LinkError;
 use crate::xdp_link;
 
 /// The compiled program, as `cargo xtask build-ebpf` leaves it in the tree.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bmstools-ebpf/prebuilt/bmstools.bpf.o");
+pub static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../bmstools-ebpf/prebuilt/bmstools.bpf.o");
 
 /// The entry for frames of one or several buffers.
 const ENTRY_FRAGS: &str = "bmstools_xdp_frags";
@@ -32,6 +33,27 @@ pub enum AttachMode {
     Native,
     /// In the network stack, with any driver.
     Generic,
+}
+
+/// Which of the program's entries to load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// The first that the kernel takes.
+    Best,
+    /// The one for frames of several buffers (from Linux 5.18 on).
+    Frags,
+    /// The one without.
+    Linear,
+}
+
+impl Entry {
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Best => &[ENTRY_FRAGS, ENTRY_LINEAR],
+            Self::Frags => &[ENTRY_FRAGS],
+            Self::Linear => &[ENTRY_LINEAR],
+        }
+    }
 }
 
 /// Why the XDP program cannot be used.
@@ -102,25 +124,20 @@ impl Program {
     /// [`ProgramError::Permission`], [`ProgramError::Load`] and
     /// [`ProgramError::Map`].
     pub fn load(config: &Config) -> Result<Self, ProgramError> {
-        Self::load_entries(config, &[ENTRY_FRAGS, ENTRY_LINEAR])
+        Self::load_object(OBJECT, Entry::Best, config)
     }
 
-    /// Loads the program without support for frames of several buffers, as on a
-    /// kernel that has none (before 5.18).
+    /// Loads one entry of another build of the program, for tests.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn load_linear(config: &Config) -> Result<Self, ProgramError> {
-        Self::load_entries(config, &[ENTRY_LINEAR])
-    }
-
-    fn load_entries(config: &Config, entries: &[&'static str]) -> Result<Self, ProgramError> {
-        let mut ebpf = Ebpf::load(OBJECT).map_err(load_error)?;
+    pub fn load_object(object: &[u8], entry: Entry, config: &Config) -> Result<Self, ProgramError> {
+        let mut ebpf = Ebpf::load(object).map_err(load_error)?;
         // The logger holds the program's log map: it must outlive loading.
         let logger = EbpfLogger::init(&mut ebpf)
             .map_err(|error| ProgramError::Load(format!("its log: {error}")))?;
-        let entry = load_first(&mut ebpf, entries)?;
+        let entry = load_first(&mut ebpf, entry.names())?;
         let mut settings: Array<_, [u8; Config::LEN]> = take(&mut ebpf, maps::CONFIG)?;
         settings.set(0, config.to_bytes(), 0).map_err(map_error(maps::CONFIG))?;
         Ok(Self {
