@@ -65,7 +65,7 @@ fn expected(frame: &[u8], dialect: Dialect) -> Counter {
 fn kernel_and_userspace_decide_alike_on_any_frame() {
     for entry in ENTRIES {
         let bench = RefCell::new(Bench::new(entry));
-        let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
+        let config = Config { cases: 1500, failure_persistence: None, ..Config::default() };
         let mut runner = TestRunner::new(config);
         let done = runner.run(&frames(), |(frame, dialect)| {
             let mut bench = bench.borrow_mut();
