@@ -1,0 +1,156 @@
+//! What opening a port does to an interface, and that its end undoes it. Needs
+//! root.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bmstools_common::header::{Dialect, ptype};
+use bmstools_common::maps::SessionKey;
+use bmstools_common::{Peer, Vlan};
+use bmstools_link::{LinkError, Mode, Options, Outgoing, RawSocket};
+
+use common::{
+    FAR, FAR_MAC, Link, NEAR, Netns, message, open_message, options, receive, to_near,
+    wait_readable,
+};
+
+fn has_program(netns: &Netns) -> bool {
+    netns.ip(&format!("-d link show {NEAR}")).contains("prog/xdp")
+}
+
+fn refusal(link: &Link, options: Options) -> LinkError {
+    match link.near.run(|| bmstools_link::open(&options)) {
+        Ok(ports) => panic!("opened as {}", ports[0].info().mode),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_dropped_port_leaves_no_program_and_can_be_opened_again() {
+    let link = Link::new();
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Xdp] {
+        let mut port = link.open(mode);
+        assert!(has_program(&link.near));
+        let far_end = link.far.run(|| RawSocket::open(FAR)).unwrap();
+        far_end.send(&to_near(Vlan::NONE, &open_message())).unwrap();
+        assert_eq!(receive(port.as_mut(), 1).len(), 1, "{mode:?}");
+        drop(port);
+        assert!(!has_program(&link.near), "{mode:?}");
+    }
+}
+
+/// The part of the test below that runs in a process of its own.
+const VICTIM: &str = "BMSTOOLS_LINK_TEST_VICTIM";
+
+#[test]
+fn a_killed_process_leaves_no_program_and_another_can_attach_at_once() {
+    if let Ok(name) = std::env::var(VICTIM) {
+        let netns = Netns { name };
+        netns.enter();
+        let _ports = bmstools_link::open(&options(Mode::Xdp)).unwrap();
+        println!("attached");
+        loop {
+            std::thread::park();
+        }
+    }
+    let link = Link::new();
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["a_killed_process_leaves_no_program_and_another_can_attach_at_once"])
+        .args(["--exact", "--nocapture"])
+        .env(VICTIM, &link.near.name)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("attached")));
+    assert!(has_program(&link.near));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert!(!has_program(&link.near));
+    link.open(Mode::Xdp);
+}
+
+#[test]
+fn a_second_port_is_refused_and_leaves_the_first_alone() {
+    let link = Link::new();
+    let _first = link.open(Mode::Xdp);
+    for mode in [Mode::Xdp, Mode::XdpGeneric] {
+        let error = refusal(&link, options(mode)).to_string();
+        assert!(error.contains("already runs the XDP program \"bmstools_xdp"), "{error}");
+    }
+    assert!(has_program(&link.near));
+    assert_eq!(link.open(Mode::Auto).info().mode, "AF_PACKET");
+}
+
+#[test]
+fn zero_copy_where_the_driver_has_none_is_refused_with_the_way_out() {
+    let link = Link::new();
+    let options = Options { zero_copy: true, ..options(Mode::Xdp) };
+    let error = refusal(&link, options).to_string();
+    assert!(error.contains("no zero-copy") && error.contains("leave zero-copy out"), "{error}");
+    assert!(!has_program(&link.near));
+}
+
+#[test]
+fn errors_about_the_interface_name_the_cause_and_the_way_out() {
+    let link = Link::new();
+    let named = |name: &str| Options { interface: name.into(), ..options(Mode::Packet) };
+    let missing = refusal(&link, named("eth9")).to_string();
+    assert_eq!(missing, format!("no interface eth9; there are lo, {NEAR}"));
+    let loopback = refusal(&link, named("lo")).to_string();
+    assert!(loopback.contains("no Ethernet header"), "{loopback}");
+    link.near.ip(&format!("link set {NEAR} down"));
+    let down = refusal(&link, named(NEAR)).to_string();
+    assert!(down.contains(&format!("ip link set {NEAR} up")), "{down}");
+}
+
+#[test]
+fn a_port_fails_when_its_interface_is_removed() {
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Packet] {
+        let link = Link::new();
+        let mut port = link.open(mode);
+        link.near.ip(&format!("link del {NEAR}"));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // As the driver's loop does: wait, then receive.
+        let failed = link.near.run(|| {
+            while Instant::now() < deadline {
+                wait_readable(port.as_ref(), Duration::from_millis(100));
+                if port.receive(&mut |_, _| {}).is_err() {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(failed, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_port_carries_frames_again_after_its_interface_was_down() {
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Packet] {
+        let link = Link::new();
+        let mut port = link.open(mode);
+        let peer = Peer { mac: FAR_MAC, vlan: Vlan::NONE };
+        port.insert_session(SessionKey::new(peer, 5), Dialect::V1).unwrap();
+        let data = message(ptype::DATA, 5, b"data");
+        link.near.ip(&format!("link set {NEAR} down"));
+        link.near.run(|| {
+            for _ in 0..200 {
+                port.receive(&mut |_, _| {}).unwrap();
+                let mut once = Some(Outgoing { peer, len: data.len() });
+                port.transmit(&mut |buffer| {
+                    buffer[..data.len()].copy_from_slice(&data);
+                    once.take()
+                })
+                .unwrap();
+            }
+        });
+        link.near.ip(&format!("link set {NEAR} up"));
+        let far_end = link.far.run(|| RawSocket::open(FAR)).unwrap();
+        far_end.send(&to_near(Vlan::NONE, &data)).unwrap();
+        assert_eq!(receive(port.as_mut(), 1), [(peer, data)], "{mode:?}");
+    }
+}
