@@ -1,11 +1,13 @@
 //! What the kernel knows about network interfaces.
 
+mod monitor;
 mod netlink;
 
 use std::io;
 
 use bmstools_common::Mac;
 
+pub(crate) use self::monitor::Monitor;
 use crate::port::LinkError;
 
 /// A network interface of the calling thread's network namespace.

@@ -12,7 +12,7 @@ use bmstools_common::maps::{Config, SessionKey};
 
 use crate::filter::Filter;
 use crate::frame::{MAX_PAYLOAD, emit_header};
-use crate::interface::Interface;
+use crate::interface::{Interface, Monitor};
 use crate::offload::{Offloads, VLAN_FILTERS};
 use crate::port::{Counters, LinkError, Outgoing, Port, PortInfo};
 use crate::raw::{RawOptions, RawSocket, Received, classic};
@@ -20,7 +20,7 @@ use crate::raw::{RawOptions, RawSocket, Received, classic};
 /// An interface used through packet sockets.
 pub(crate) struct PacketPort {
     info: PortInfo,
-    ifindex: u32,
+    monitor: Monitor,
     filter: Filter,
     /// Frames that look like those of sessions; also sends.
     sessions: RawSocket,
@@ -63,7 +63,7 @@ impl PacketPort {
                 mtu,
                 mode: "AF_PACKET".into(),
             },
-            ifindex: interface.index,
+            monitor: Monitor::new(interface).map_err(LinkError::Interfaces)?,
             filter: Filter::new(config),
             sessions,
             rest,
@@ -116,8 +116,7 @@ impl Port for PacketPort {
         for socket in [&self.sessions, &self.rest] {
             if let Err(error) = self.received.receive(socket.as_fd()) {
                 // An interface that goes down says so once and may come back.
-                if error.raw_os_error() == Some(libc::ENETDOWN) && Interface::exists(self.ifindex) {
-                    tracing::warn!(interface = self.info.interface, "the interface is down");
+                if error.raw_os_error() == Some(libc::ENETDOWN) {
                     continue;
                 }
                 return Err(error);
@@ -130,6 +129,9 @@ impl Port for PacketPort {
                     handed_up += 1;
                 }
             }
+        }
+        if handed_up == 0 {
+            self.monitor.check()?;
         }
         Ok(handed_up)
     }
@@ -146,7 +148,7 @@ impl Port for PacketPort {
     }
 
     fn readable(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.sessions.as_fd(), self.rest.as_fd()]
+        vec![self.sessions.as_fd(), self.rest.as_fd(), self.monitor.as_fd()]
     }
 
     fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {

@@ -6,7 +6,7 @@ mod sizes;
 mod transmit;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use bmstools_common::ethernet::{Header, Peer};
 use bmstools_common::header::Dialect;
@@ -16,7 +16,7 @@ use self::queue::{CopyMode, Queue, QueueError};
 use self::sizes::Sizes;
 use crate::ethtool::Ethtool;
 use crate::frame::MAX_PAYLOAD;
-use crate::interface::Interface;
+use crate::interface::{Interface, Monitor};
 use crate::offload::{Offloads, VLAN_FILTERS_AND_STRIPPING};
 use crate::port::{Counters, LinkError, Outgoing, Port, PortInfo};
 use crate::program::{AttachMode, Program};
@@ -31,8 +31,7 @@ pub(crate) struct XdpPort {
     /// One a receive queue, in their order. The first one also sends.
     queues: Vec<Queue>,
     program: Program,
-    /// Calls in a row that received nothing.
-    idle: u32,
+    monitor: Monitor,
 }
 
 impl XdpPort {
@@ -44,6 +43,7 @@ impl XdpPort {
         mode: AttachMode,
         zero_copy: bool,
     ) -> Result<Self, LinkError> {
+        let monitor = Monitor::new(interface).map_err(LinkError::Interfaces)?;
         let mut program = Program::load(&config)?;
         program.attach(interface.index, mode)?;
         let offloads = Offloads::turn_off(&interface.name, VLAN_FILTERS_AND_STRIPPING);
@@ -58,7 +58,7 @@ impl XdpPort {
             _offloads: offloads,
             queues: Vec::new(),
             program,
-            idle: 0,
+            monitor,
         };
         port.open_queues(interface, copy)?;
         port.info.mode = port.describe(mode, copy);
@@ -96,16 +96,6 @@ impl XdpPort {
         };
         format!("{mode} XDP, {queues}, {copy}")
     }
-
-    /// Finds out, after a while without frames, whether the interface is gone.
-    fn check_sockets(&mut self) -> io::Result<()> {
-        self.idle += 1;
-        if self.idle < IDLE_CHECK {
-            return Ok(());
-        }
-        self.idle = 0;
-        self.queues.iter().try_for_each(Queue::check)
-    }
 }
 
 impl Port for XdpPort {
@@ -128,9 +118,7 @@ impl Port for XdpPort {
         self.program.drain(RING_BATCH, &mut hand_up);
         self.program.flush_log();
         if handed_up == 0 {
-            self.check_sockets()?;
-        } else {
-            self.idle = 0;
+            self.monitor.check()?;
         }
         Ok(handed_up)
     }
@@ -147,7 +135,8 @@ impl Port for XdpPort {
 
     fn readable(&self) -> Vec<BorrowedFd<'_>> {
         let sockets = self.queues.iter().map(Queue::as_fd);
-        sockets.chain([self.program.ring(), self.program.log()]).collect()
+        let others = [self.program.ring(), self.program.log(), self.monitor.as_fd()];
+        sockets.chain(others).collect()
     }
 
     fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
@@ -194,5 +183,3 @@ fn receive_queues(interface: &Interface) -> u32 {
 
 /// Frames of the ring buffer that one call takes.
 const RING_BATCH: usize = 64;
-/// Calls without frames between two looks for an interface that is gone.
-const IDLE_CHECK: u32 = 64;

@@ -23,6 +23,38 @@ pub(super) fn links() -> io::Result<Vec<Interface>> {
     }
 }
 
+/// What happened to a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Removed,
+    State { up: bool },
+}
+
+/// What the messages of one datagram say about link `index`.
+pub(super) fn changes(mut bytes: &[u8], index: u32) -> impl Iterator<Item = Change> {
+    std::iter::from_fn(move || {
+        loop {
+            let len = read_u32(bytes, 0)? as usize;
+            let kind = read_u16(bytes, 4)?;
+            let message = bytes.get(HEADER_LEN..len)?;
+            bytes = bytes.get(align(len)..).unwrap_or_default();
+            // Other families tell of a link's place in a bridge, not of the link.
+            let family = *message.first()?;
+            if i32::from(family) != libc::AF_UNSPEC || read_u32(message, 4)? != index {
+                continue;
+            }
+            match kind {
+                libc::RTM_DELLINK => return Some(Change::Removed),
+                libc::RTM_NEWLINK => {
+                    let up = read_u32(message, 8)? & libc::IFF_UP as u32 != 0;
+                    return Some(Change::State { up });
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
 /// A dump request for all links.
 fn request() -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REQUEST_LEN);
@@ -149,6 +181,10 @@ mod tests {
     }
 
     fn link_message(attributes: &[Vec<u8>]) -> Vec<u8> {
+        message(libc::RTM_NEWLINK, attributes)
+    }
+
+    fn message(kind: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut body = vec![0, 0];
         body.extend(libc::ARPHRD_ETHER.to_ne_bytes());
         body.extend(7u32.to_ne_bytes());
@@ -156,7 +192,7 @@ mod tests {
         body.extend([0; 4]);
         body.extend(attributes.concat());
         let mut bytes = ((HEADER_LEN + body.len()) as u32).to_ne_bytes().to_vec();
-        bytes.extend(libc::RTM_NEWLINK.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
         bytes.extend([0; 10]);
         bytes.extend(body);
         bytes
@@ -200,6 +236,20 @@ mod tests {
         for len in 0..bytes.len() {
             let _ = parse_answer(&bytes[..len], &mut Vec::new());
             let _ = parse_link(bytes.get(HEADER_LEN..len).unwrap_or_default());
+        }
+    }
+
+    #[test]
+    fn only_changes_of_the_link_itself_are_told() {
+        let mut bridge_port = message(libc::RTM_DELLINK, &[]);
+        bridge_port[HEADER_LEN] = libc::AF_BRIDGE as u8;
+        let bytes = [bridge_port, message(libc::RTM_NEWLINK, &[]), message(libc::RTM_DELLINK, &[])]
+            .concat();
+        let told: Vec<_> = changes(&bytes, 7).collect();
+        assert_eq!(told, [Change::State { up: true }, Change::Removed]);
+        assert_eq!(changes(&bytes, 8).count(), 0);
+        for len in 0..bytes.len() {
+            assert!(changes(&bytes[..len], 7).count() <= 2);
         }
     }
 

@@ -173,14 +173,6 @@ impl Queue {
     pub(super) fn drops(&self) -> u64 {
         self.socket.statistics().map_or(0, |stats| stats.rx_dropped + stats.rx_ring_full)
     }
-
-    /// Fails where the interface is gone.
-    pub(super) fn check(&self) -> io::Result<()> {
-        match rustix::net::sockopt::socket_error(self.as_fd()) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) | Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl QueueError {
