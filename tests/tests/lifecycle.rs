@@ -61,7 +61,7 @@ fn impatient_agent(bed: &Testbed) -> Result<Agent> {
 }
 
 fn open_sessions(agent: &mut Agent) -> Result<u64> {
-    Ok(agent.counters()?.named("open"))
+    Ok(agent.counters()?.named("sessions_open"))
 }
 
 fn a_killed_operator_leaves_no_file_and_no_session(link: Link) -> Result<()> {
