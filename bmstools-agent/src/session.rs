@@ -2,6 +2,7 @@
 //! slow command or disk delays nobody else.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bmstools_link::Waker;
@@ -110,93 +111,97 @@ struct Task {
     ended: oneshot::Receiver<Ending>,
 }
 
+/// Why a task serves no more requests.
+enum Stop {
+    /// The session ended.
+    Ended(Files, Ending),
+    /// Work panicked.
+    Failed,
+}
+
 impl Task {
     async fn run(mut self) {
         let _alive = self.shared.alive.clone();
-        let session = self.session;
         let mut files = Files::new(&self.shared.scripts);
-        let ending = loop {
-            let request = tokio::select! {
-                biased;
-                ending = &mut self.ended => break ending.unwrap_or(Ending::Broken),
-                request = self.incoming.recv() => match request {
-                    Some(request) => request,
-                    None => break Ending::Broken,
-                },
+        let stop = loop {
+            let request = match self.next().await {
+                Ok(request) => request,
+                Err(ending) => break Stop::Ended(files, ending),
             };
-            let response = match request {
-                Request::Exec { command } => {
-                    debug!(?session, bytes = command.len(), "a command");
-                    let Some((after, settled)) = blocking(files, Files::settle).await else {
-                        return self.fail().await;
-                    };
-                    files = after;
-                    match settled {
-                        Err(failure) => failure,
-                        Ok(()) => match self.execute(&command).await {
-                            Ok(response) => response,
-                            Err(ending) => break ending,
-                        },
-                    }
-                }
-                Request::File { path } => {
-                    let Some((after, response)) =
-                        blocking(files, move |files| files.begin(&path)).await
-                    else {
-                        return self.fail().await;
-                    };
-                    files = after;
-                    response
-                }
-                Request::Data { data } => {
-                    let Some((after, response)) =
-                        blocking(files, move |files| files.append(&data)).await
-                    else {
-                        return self.fail().await;
-                    };
-                    files = after;
-                    response
-                }
+            let (after, response) = match self.serve(files, request).await {
+                Ok(served) => served,
+                Err(stop) => break stop,
             };
+            files = after;
             if response.code != Code::Success {
-                debug!(?session, code = ?response.code, "a request failed");
+                debug!(session = ?self.session, code = ?response.code, "a request failed");
             }
-            self.shared.outbox.send(Message::Response(session, response)).await;
+            self.shared.outbox.send(Message::Response(self.session, response)).await;
         };
-        let failure = match ending {
-            Ending::Clean => spawn_blocking(move || files.end().err()).await,
-            Ending::Broken => spawn_blocking(move || drop(files)).await.map(|()| None),
-        };
-        let failure = failure.unwrap_or_else(|_| Some(broken()));
-        if ending == Ending::Clean {
-            self.shared.outbox.send(Message::Finished(session, failure)).await;
+        match stop {
+            Stop::Ended(files, ending) => self.end(files, ending).await,
+            Stop::Failed => {
+                error!(session = ?self.session, "work on a file broke off");
+                self.shared.outbox.send(Message::Response(self.session, broken())).await;
+            }
         }
     }
 
-    async fn execute(&mut self, command: &[u8]) -> Result<Response, Ending> {
-        let executor = Arc::clone(&self.shared.executor);
-        let ended = std::pin::Pin::new(&mut self.ended);
-        executor.run(command, ended).await.map_err(|ending| ending.unwrap_or(Ending::Broken))
+    /// The next request, or how the session ended.
+    async fn next(&mut self) -> Result<Request, Ending> {
+        tokio::select! {
+            biased;
+            ending = &mut self.ended => Err(ending.unwrap_or(Ending::Broken)),
+            request = self.incoming.recv() => request.ok_or(Ending::Broken),
+        }
     }
 
-    /// Answers for work that broke off inside the agent; the task is over.
-    async fn fail(self) {
-        error!(session = ?self.session, "file work broke off");
-        self.shared.outbox.send(Message::Response(self.session, broken())).await;
+    async fn serve(&mut self, files: Files, request: Request) -> Result<(Files, Response), Stop> {
+        match request {
+            Request::Exec { command } => self.execute(files, &command).await,
+            Request::File { path } => blocking(files, move |files| files.begin(&path)).await,
+            Request::Data { data } => blocking(files, move |files| files.append(&data)).await,
+        }
+    }
+
+    /// Puts what was pushed in place, since the command may be about it, and runs
+    /// the command.
+    async fn execute(&mut self, files: Files, command: &[u8]) -> Result<(Files, Response), Stop> {
+        debug!(session = ?self.session, bytes = command.len(), "a command");
+        let (files, settled) = blocking(files, Files::settle).await?;
+        if let Err(failure) = settled {
+            return Ok((files, failure));
+        }
+        let ended = Pin::new(&mut self.ended);
+        match self.shared.executor.run(command, ended).await {
+            Ok(response) => Ok((files, response)),
+            Err(ending) => Err(Stop::Ended(files, ending.unwrap_or(Ending::Broken))),
+        }
+    }
+
+    async fn end(self, files: Files, ending: Ending) {
+        let ended = match ending {
+            Ending::Clean => spawn_blocking(move || files.end().err()).await,
+            Ending::Broken => spawn_blocking(move || drop(files)).await.map(|()| None),
+        };
+        if ending == Ending::Clean {
+            let failure = ended.unwrap_or_else(|_| Some(broken()));
+            self.shared.outbox.send(Message::Finished(self.session, failure)).await;
+        }
     }
 }
 
-/// Does work that blocks. `None` where it panicked.
+/// Does work that blocks.
 async fn blocking<T: Send + 'static>(
     mut files: Files,
     work: impl FnOnce(&mut Files) -> T + Send + 'static,
-) -> Option<(Files, T)> {
+) -> Result<(Files, T), Stop> {
     spawn_blocking(move || {
         let result = work(&mut files);
         (files, result)
     })
     .await
-    .ok()
+    .map_err(|_| Stop::Failed)
 }
 
 fn broken() -> Response {
