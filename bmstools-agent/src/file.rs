@@ -37,8 +37,13 @@ impl Files {
         Self { begun: None, owner: scripts.owner() }
     }
 
-    /// Puts the file before in place and begins one at `path`.
+    /// Puts the file before in place and begins one at `path`. The empty path gives
+    /// the file before up: v1 has no other word for that.
     pub(crate) fn begin(&mut self, path: &[u8]) -> Response {
+        if path.is_empty() {
+            self.begun = None;
+            return Response::error(Code::ParameterError, "the path is empty");
+        }
         match self.settle().and_then(|()| self.open(path)) {
             Ok(begun) => {
                 self.begun = Some(begun);

@@ -93,6 +93,17 @@ fn a_session_that_breaks_off_leaves_nothing() {
 }
 
 #[test]
+fn the_empty_path_gives_up_the_file_before() {
+    let mut f = fixture();
+    f.begin("a");
+    f.files.append(b"half");
+    refused(f.files.begin(b""), Code::ParameterError, "the path is empty");
+    refused(f.files.append(b"rest"), Code::LogicError, "no file was begun");
+    f.files.end().unwrap();
+    assert_eq!(names(f.dir.path()), [""; 0]);
+}
+
+#[test]
 fn an_empty_file_can_be_pushed() {
     let mut f = fixture();
     f.begin("a");
