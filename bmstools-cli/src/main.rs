@@ -21,7 +21,7 @@ mod stop;
 mod target;
 
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -96,6 +96,7 @@ fn log(verbose: u8, quiet: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .compact()
         .init();
 }

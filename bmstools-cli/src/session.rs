@@ -106,6 +106,7 @@ impl Session {
                     opened = at;
                 }
                 Notice::Authenticated(at) => {
+                    self.opened = true;
                     return Ok(Opening { open: opened - self.started, authenticate: at - opened });
                 }
                 other => bail!("the session began with {}", other.name()),
