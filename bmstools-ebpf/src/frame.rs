@@ -5,6 +5,7 @@ use core::arch::asm;
 use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use bmstools_common::Packet;
+use bmstools_common::ethernet::HEADER_LEN;
 
 use crate::ring::Record;
 
@@ -109,7 +110,9 @@ impl Packet for Scattered<'_> {
 impl Frame for Scattered<'_> {
     #[inline(always)]
     fn copy<const N: usize>(&self, record: &mut Record<N>, len: usize) -> bool {
-        if len == 0 || len > N {
+        // No frame is shorter. Verifiers before Linux 6.8 learn from this that `len`
+        // is not 0; from a comparison with 0 itself they learn nothing.
+        if len < HEADER_LEN || len > N {
             return false;
         }
         // SAFETY: the record has N bytes, and `len` is no more.
