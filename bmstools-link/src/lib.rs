@@ -22,6 +22,13 @@ mod sys;
 mod xdp;
 mod xdp_link;
 
+// Unit and integration tests share their network namespaces.
+#[cfg(test)]
+extern crate self as bmstools_link;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod testing;
+
 pub use driver::{Handler, Waker, run};
 pub use open::open;
 pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo};

@@ -74,3 +74,6 @@ impl Drop for Offloads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,11 +20,16 @@ pub fn open(options: &Options) -> Result<Vec<Box<dyn Port>>, LinkError> {
         return Ok(vec![open_one(&interface, options)?]);
     }
     let slaves = interface.slaves().map_err(LinkError::Interfaces)?;
-    if slaves.is_empty() {
-        return Err(LinkError::unusable(&interface.name, "the bond has no slaves yet"));
+    let (slaves, down): (Vec<_>, Vec<_>) = slaves.into_iter().partition(|slave| slave.up);
+    for slave in down {
+        tracing::warn!("{} of the bond {} is down and not used", slave.name, interface.name);
     }
-    let names: Vec<&str> = slaves.iter().map(|slave| slave.name.as_str()).collect();
-    tracing::info!("{} is a bond of {}: using them all", interface.name, names.join(", "));
+    if slaves.is_empty() {
+        return Err(LinkError::unusable(
+            &interface.name,
+            "it is a bond without a slave that is up",
+        ));
+    }
     // Peers address the bond, also where a slave still has an address of its own.
     let as_bond = |slave| Interface { mac: interface.mac, mtu: interface.mtu, ..slave };
     slaves.into_iter().map(|slave| open_one(&as_bond(slave), options)).collect()
@@ -70,45 +75,34 @@ fn open_one(interface: &Interface, options: &Options) -> Result<Box<dyn Port>, L
     let packet = || -> Result<Box<dyn Port>, LinkError> {
         Ok(Box::new(PacketPort::open(interface, config)?))
     };
-    match options.mode {
-        Mode::Xdp => xdp(AttachMode::Native),
-        Mode::XdpGeneric => xdp(AttachMode::Generic),
-        Mode::Packet => packet(),
-        Mode::Auto => first_that_works(
-            &interface.name,
-            &[
-                ("native XDP", &|| xdp(AttachMode::Native)),
-                ("generic XDP", &|| xdp(AttachMode::Generic)),
-                ("AF_PACKET", &packet),
-            ],
-        ),
-    }
+    let native: Candidate<'_> = ("native XDP", &|| xdp(AttachMode::Native));
+    let generic: Candidate<'_> = ("generic XDP", &|| xdp(AttachMode::Generic));
+    let packet: Candidate<'_> = ("AF_PACKET", &packet);
+    let (port, why) = match options.mode {
+        Mode::Xdp => (native.1()?, String::new()),
+        Mode::XdpGeneric => (generic.1()?, String::new()),
+        Mode::Packet => (packet.1()?, String::new()),
+        Mode::Auto => first_that_works(&interface.name, &[native, generic, packet])?,
+    };
+    tracing::info!("{}: using {}{why}", interface.name, port.info().mode);
+    Ok(port)
 }
 
 /// A way to open a port, with its name.
 type Candidate<'c> = (&'static str, &'c dyn Fn() -> Result<Box<dyn Port>, LinkError>);
 
-/// Opens the first candidate that can be, and says which one and why.
+/// Opens the first candidate that can be, and says why those before it could not.
 fn first_that_works(
     interface: &str,
     candidates: &[Candidate<'_>],
-) -> Result<Box<dyn Port>, LinkError> {
-    let mut refusals = String::new();
+) -> Result<(Box<dyn Port>, String), LinkError> {
+    let mut refusals = Vec::new();
     for (name, open) in candidates {
         match open() {
-            Ok(port) => {
-                let mode = &port.info().mode;
-                match refusals.as_str() {
-                    "" => tracing::info!("{interface}: using {mode}"),
-                    why => tracing::info!("{interface}: using {mode}, because {why}"),
-                }
-                return Ok(port);
-            }
-            Err(error) => {
-                let separator = if refusals.is_empty() { "" } else { "; " };
-                refusals.push_str(&format!("{separator}{name} does not work: {error}"));
-            }
+            Ok(port) if refusals.is_empty() => return Ok((port, String::new())),
+            Ok(port) => return Ok((port, format!(", because {}", refusals.join("; ")))),
+            Err(error) => refusals.push(format!("{name} does not work: {error}")),
         }
     }
-    Err(LinkError::unusable(interface, refusals))
+    Err(LinkError::unusable(interface, refusals.join("; ")))
 }

@@ -1,6 +1,12 @@
 //! What opening a port does to an interface, and that its end undoes it. Needs
 //! root.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they try"
+)]
+
 mod common;
 
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,11 @@
 //! Ports on a veth link between two network namespaces. Needs root.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they try"
+)]
+
 mod common;
 
 use std::time::Duration;
@@ -254,6 +260,35 @@ fn a_flood_that_nobody_reads_is_counted_as_dropped_and_leaves_sessions_room() {
     assert!(counters.socket_drops > 0);
     let opens = counters.verdicts[Counter::Open as usize];
     assert_eq!(opens + counters.socket_drops, flood as u64);
+}
+
+#[test]
+fn frames_that_an_af_xdp_socket_has_no_room_for_are_counted_as_dropped() {
+    for mode in [Mode::Xdp, Mode::XdpGeneric] {
+        let link = Link::new();
+        let mut port = link.open(mode);
+        let far_end = far_socket(&link);
+        port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
+        let data = to_near(Vlan::NONE, &message(ptype::DATA, KEY, b"data"));
+        let mut sent = 0;
+        while sent < 5000 {
+            sent += far_end.send_batch(&vec![&data; 40.min(5000 - sent)]).unwrap_or(0);
+            // The link's own ring loses nothing at this rate.
+            while port.counters().verdicts[Counter::Session as usize] < sent as u64 {
+                std::thread::yield_now();
+            }
+        }
+        let received = receive(port.as_mut(), 5000).len() as u64;
+        let drops = port.counters().socket_drops;
+        assert!(drops > 0);
+        assert_eq!(received + drops, 5000, "{mode:?}: {received} came");
+        // The memory of all of them is back in use.
+        for _ in 0..200 {
+            far_end.send_batch(&vec![&data; 40]).unwrap();
+            assert_eq!(receive(port.as_mut(), 40).len(), 40);
+        }
+        assert_eq!(port.counters().socket_drops, drops);
+    }
 }
 
 #[test]

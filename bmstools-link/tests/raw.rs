@@ -1,5 +1,7 @@
 //! Raw sockets on a veth link between two network namespaces. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, and tell what they try")]
+
 mod common;
 
 use std::time::Duration;

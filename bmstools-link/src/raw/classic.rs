@@ -101,3 +101,6 @@ fn ret(bytes: u32) -> sock_filter {
 }
 
 const ALL_BYTES: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Network namespaces with a veth pair between them. Needs root.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs::File;
 use std::os::fd::AsFd;
