@@ -81,7 +81,13 @@ fn open_one(interface: &Interface, options: &Options) -> Result<Box<dyn Port>, L
     let (port, why) = match options.mode {
         Mode::Xdp => (native.1()?, String::new()),
         Mode::XdpGeneric => (generic.1()?, String::new()),
+        Mode::Packet if options.zero_copy => {
+            let reason = "zero-copy needs AF_XDP: use --link xdp, or leave zero-copy out";
+            return Err(LinkError::unusable(&interface.name, reason));
+        }
         Mode::Packet => (packet.1()?, String::new()),
+        // What was asked for explicitly is not fallen back from.
+        Mode::Auto if options.zero_copy => (native.1()?, String::new()),
         Mode::Auto => first_that_works(&interface.name, &[native, generic, packet])?,
     };
     tracing::info!("{}: using {}{why}", interface.name, port.info().mode);

@@ -72,7 +72,7 @@ impl PacketPort {
             drops: Cell::new(0),
             sent: 0,
             send_errors: 0,
-            _offloads: Offloads::turn_off(&interface.name, VLAN_FILTERS),
+            _offloads: Offloads::turn_off(interface, VLAN_FILTERS),
         })
     }
 

@@ -117,18 +117,7 @@ impl RawSocket {
         // has a device of its own.
         sys::bind_packet(socket.as_fd(), ifindex, libc::ETH_P_ALL as u16)?;
         if options.promiscuous {
-            let request = libc::packet_mreq {
-                mr_ifindex: ifindex as i32,
-                mr_type: libc::PACKET_MR_PROMISC as u16,
-                mr_alen: 0,
-                mr_address: [0; 8],
-            };
-            sys::set_option(
-                socket.as_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_ADD_MEMBERSHIP,
-                &request,
-            )?;
+            join_promiscuous(socket.as_fd(), ifindex)?;
         }
         Ok(socket)
     }
@@ -149,9 +138,8 @@ impl RawSocket {
         Ok(())
     }
 
-    /// Sends frames with as few system calls as there can be, and returns how
-    /// many were taken. They are taken in order; the one that is not is the
-    /// reason for the next call's error.
+    /// Sends frames in order, 64 a system call, until one is refused, and returns
+    /// how many were taken. Sending the refused one again gives the reason.
     ///
     /// # Errors
     ///
@@ -207,6 +195,24 @@ impl RawSocket {
             sys::option(self.as_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS)?;
         Ok(u64::from(stats.tp_drops))
     }
+}
+
+/// Has an interface receive frames for any address and VLAN for as long as the
+/// returned socket is open, which itself receives nothing.
+pub(crate) fn promiscuous(ifindex: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    join_promiscuous(socket.as_fd(), ifindex)?;
+    Ok(socket)
+}
+
+fn join_promiscuous(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: ifindex as i32,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    sys::set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 impl AsFd for RawSocket {

@@ -46,7 +46,7 @@ impl XdpPort {
         let monitor = Monitor::new(interface).map_err(LinkError::Interfaces)?;
         let mut program = Program::load(&config)?;
         program.attach(interface.index, mode)?;
-        let offloads = Offloads::turn_off(&interface.name, VLAN_FILTERS_AND_STRIPPING);
+        let offloads = Offloads::turn_off(interface, VLAN_FILTERS_AND_STRIPPING);
         let copy = if zero_copy { CopyMode::Never } else { CopyMode::Always };
         let mut port = Self {
             info: PortInfo {

@@ -94,10 +94,12 @@ fn a_second_port_is_refused_and_leaves_the_first_alone() {
 #[test]
 fn zero_copy_where_the_driver_has_none_is_refused_with_the_way_out() {
     let link = Link::new();
-    let options = Options { zero_copy: true, ..options(Mode::Xdp) };
-    let error = refusal(&link, options).to_string();
-    assert!(error.contains("no zero-copy") && error.contains("leave zero-copy out"), "{error}");
-    assert!(!has_program(&link.near));
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Auto, Mode::Packet] {
+        let options = Options { zero_copy: true, ..options(mode) };
+        let error = refusal(&link, options).to_string();
+        assert!(error.contains("zero-copy") && error.contains("leave zero-copy out"), "{error}");
+        assert!(!has_program(&link.near));
+    }
 }
 
 #[test]

@@ -49,3 +49,16 @@ fn packet_sockets_leave_stripping_as_it_is() {
     let _port = link.open(Mode::Packet);
     assert_eq!(active(&link), before);
 }
+
+#[test]
+fn a_filter_that_stays_on_is_passed_by_promiscuous_mode_until_the_end() {
+    let link = Link::new();
+    let promiscuous = || link.near.ip(&format!("-d link show {NEAR}")).contains("promiscuity 1");
+    let socket = link.near.run(|| {
+        let interface = Interface::find(NEAR).unwrap();
+        pass_filter(NEAR, interface.index, "rx-vlan-filter")
+    });
+    assert!(promiscuous());
+    drop(socket);
+    assert!(!promiscuous());
+}
