@@ -230,6 +230,7 @@ fn a_key_that_was_taken_away_gets_no_session() {
     fs::remove_file(f.path("public.pem")).unwrap();
     let port = f.port.take().unwrap();
     let mut operator = Operator::open(port, AGENT, &f.key);
+    assert!(matches!(operator.next(), Told::Opened));
     assert!(matches!(operator.next(), Told::Failed(_)));
 }
 

@@ -33,6 +33,7 @@ impl Operator {
     /// Opens a session and authenticates.
     pub(super) fn connect(port: MemoryPort, agent: Mac, key: &str) -> Self {
         let mut operator = Self::open(port, agent, key);
+        assert!(matches!(operator.next(), Event::Opened));
         assert!(matches!(operator.next(), Event::Authenticated));
         operator
     }
