@@ -76,6 +76,7 @@ impl Session {
         let stats = Arc::new(Stats::default());
         let driver = Driver::new(client, commands_rx, notices_tx, Arc::clone(&stats), ports.len());
         let thread_waker = waker.clone();
+        let started = Instant::now();
         let thread = thread::Builder::new()
             .name("frames".into())
             .spawn(move || driver.run(ports, &thread_waker))
@@ -86,7 +87,7 @@ impl Session {
             waker,
             stats,
             thread: Some(thread),
-            started: Instant::now(),
+            started,
             opened: false,
             awaiting: false,
         })
