@@ -21,6 +21,7 @@ with_every_link!(
     a_wrong_answer_is_refused_and_opens_nothing,
     an_answer_from_another_session_is_refused,
     an_answer_is_good_for_one_challenge_only,
+    an_answer_after_a_wrong_one_is_refused,
     challenges_differ,
     a_repeated_message_runs_once,
     fragments_in_any_order_make_the_message,
@@ -98,11 +99,24 @@ fn an_answer_from_another_session_is_refused(link: Link) -> Result<()> {
 }
 
 fn an_answer_is_good_for_one_challenge_only(link: Link) -> Result<()> {
-    let (bed, _agent) = Testbed::serving(link)?;
+    let bed = Testbed::new(link)?;
+    // The second challenge is under the second key.
+    let keys = [&bed.keys, &KeyPair::stranger(2048)?];
+    let _agent = bed.agent_command_with(&keys)?.start()?;
     let mut operator = bed.hand_operator(Options::documented(7))?;
     let first = bed.keys.answer(&operator.challenge()?)?;
     operator.challenge()?;
     assert_eq!(operator.answer(&first)?["code"], "AuthError");
+    assert_eq!(operator.exec("true")?["code"], "AuthError");
+    Ok(())
+}
+
+fn an_answer_after_a_wrong_one_is_refused(link: Link) -> Result<()> {
+    let (bed, _agent) = Testbed::serving(link)?;
+    let mut operator = bed.hand_operator(Options::documented(7))?;
+    let right = bed.keys.answer(&operator.challenge()?)?;
+    assert_eq!(operator.answer("00000000000000000000000000000000")?["code"], "AuthError");
+    assert_eq!(operator.answer(&right)?["code"], "AuthError");
     assert_eq!(operator.exec("true")?["code"], "AuthError");
     Ok(())
 }
