@@ -208,16 +208,25 @@ fn both_queues_of_an_interface_are_received_from() {
         let mut port = link.open(mode);
         assert!(port.info().mode.contains("2 queues"), "{}", port.info().mode);
         port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
-        // The sender's CPU chooses its queue, and that the receiver's.
+        // Past the queueing discipline, the sender's CPU is its queue's number, and
+        // that the receiver's.
+        let bypass = RawOptions { bypass_queue: true, ..RawOptions::default() };
         let frame = to_near(Vlan::NONE, &message(ptype::DATA, KEY, b"data"));
-        let far_end = far_socket(&link);
-        for _ in 0..100 {
-            for _ in 0..10 {
-                far_end.send(&frame).unwrap();
-            }
-            assert_eq!(receive(port.as_mut(), 10).len(), 10);
+        for cpu in [0, 1] {
+            link.far.run(|| {
+                let mut cpus = rustix::thread::CpuSet::new();
+                cpus.set(cpu);
+                rustix::thread::sched_setaffinity(None, &cpus).expect("this test needs two CPUs");
+                let far_end = RawSocket::open_with(FAR, &bypass).unwrap();
+                for _ in 0..20 {
+                    far_end.send(&frame).unwrap();
+                }
+            });
+            assert_eq!(receive(port.as_mut(), 20).len(), 20, "{mode:?} queue {cpu}");
         }
-        assert_eq!(port.counters().verdicts[Counter::Session as usize], 1000, "{mode:?}");
+        let verdicts = port.counters().verdicts;
+        assert_eq!(verdicts[Counter::Session as usize], 40, "{mode:?}");
+        assert_eq!(verdicts[Counter::SessionViaRing as usize], 0, "a queue without a socket");
     }
 }
 
