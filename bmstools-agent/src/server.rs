@@ -163,10 +163,13 @@ impl Server {
     fn ended(&mut self, now: Instant, id: SessionId, reason: EndReason) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         debug!(session = ?id, peer = %session.peer, ?reason, "ended");
-        let clean = reason == EndReason::Peer;
-        let ending = if clean { Ending::Clean } else { Ending::Broken };
+        let ending = match reason {
+            EndReason::Peer => Ending::Clean,
+            EndReason::Aborted => Ending::Aborted,
+            _ => Ending::Broken,
+        };
         let finishes = session.work.take().is_some_and(|work| work.end(ending));
-        if clean && !finishes {
+        if ending != Ending::Broken && !finishes {
             self.endpoint.finish(now, id, None);
         }
     }

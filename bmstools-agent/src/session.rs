@@ -70,6 +70,9 @@ pub(crate) struct Shared {
 pub(crate) enum Ending {
     /// The operator ended it: what it pushed shall stay.
     Clean,
+    /// The operator ended it before its time: what was under way shall leave
+    /// nothing, and the operator waits to hear that it did.
+    Aborted,
     /// It broke off: what was under way shall leave nothing.
     Broken,
 }
@@ -98,7 +101,7 @@ impl Work {
     }
 
     /// Ends the task; false where it has ended already. After
-    /// [`Ending::Clean`], [`Message::Finished`] comes.
+    /// [`Ending::Clean`] and [`Ending::Aborted`], [`Message::Finished`] comes.
     pub(crate) fn end(self, ending: Ending) -> bool {
         self.ending.send(ending).is_ok()
     }
@@ -182,9 +185,11 @@ impl Task {
     async fn end(self, files: Files, ending: Ending) {
         let ended = match ending {
             Ending::Clean => spawn_blocking(move || files.end().err()).await,
-            Ending::Broken => spawn_blocking(move || drop(files)).await.map(|()| None),
+            Ending::Aborted | Ending::Broken => {
+                spawn_blocking(move || drop(files)).await.map(|()| None)
+            }
         };
-        if ending == Ending::Clean {
+        if ending != Ending::Broken {
             let failure = ended.unwrap_or_else(|_| Some(broken()));
             self.shared.outbox.send(Message::Finished(self.session, failure)).await;
         }

@@ -161,6 +161,19 @@ impl Vlan {
         self.outer.is_some() as usize * TAG_LEN + self.inner.is_some() as usize * TAG_LEN
     }
 
+    /// Bytes behind the tags that a frame carries at most on a link of `mtu`.
+    ///
+    /// A link has room for one 802.1Q tag beyond its MTU; a second one, and a
+    /// service tag, are at the payload's expense.
+    pub const fn payload_room(self, mtu: usize) -> usize {
+        let tags = self.header_len();
+        let fits = match self.outer {
+            None => true,
+            Some(tag) => tags == TAG_LEN && !tag.service,
+        };
+        if fits { mtu } else { mtu.saturating_sub(tags) }
+    }
+
     /// Four bytes that tell these tags from all others: part of a map's key.
     #[inline(always)]
     pub const fn code(self) -> [u8; 4] {

@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use bmstools_common::Mac;
 use bmstools_common::counters::Counter;
-use bmstools_common::ethernet::{Peer, TAG_LEN};
+use bmstools_common::ethernet::Peer;
 use bmstools_common::header::Dialect;
 use bmstools_common::maps::{Rate, SessionKey};
-use bmstools_common::{Mac, Vlan};
 
 /// Which way of moving frames to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,20 +47,11 @@ pub struct PortInfo {
     pub interface: String,
     /// Its address: the source of what is sent, the destination of what is taken.
     pub mac: Mac,
-    /// Bytes behind the Ethernet header that one frame carries at most, each way.
+    /// Bytes behind the Ethernet header that one frame carries at most, each way;
+    /// with two tags fewer: [`Vlan::payload_room`](bmstools_common::Vlan::payload_room).
     pub mtu: usize,
     /// How frames move, for people: "native XDP, 4 queues, copy", "AF_PACKET".
     pub mode: String,
-}
-
-impl PortInfo {
-    /// Bytes behind the Ethernet header that a frame with these tags carries at
-    /// most. A link has room for one 802.1Q tag beyond its MTU; service tags and
-    /// second ones are at the payload's expense.
-    pub const fn mtu_on(&self, vlan: Vlan) -> usize {
-        let tags = vlan.header_len();
-        if tags > TAG_LEN { self.mtu.saturating_sub(tags) } else { self.mtu }
-    }
 }
 
 /// A frame that a [`Port::transmit`] callback wrote.

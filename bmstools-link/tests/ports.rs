@@ -71,7 +71,8 @@ fn every_mode_carries_frames_both_ways_with_no_one_and_two_tags() {
         for vlan in vlans() {
             port.insert_session(SessionKey::new(far(vlan), KEY), Dialect::V1).unwrap();
             let short = message(ptype::ACK, KEY, &[]);
-            let long = message(ptype::DATA, KEY, &vec![0xa5; port.info().mtu_on(vlan) - 14]);
+            let long =
+                message(ptype::DATA, KEY, &vec![0xa5; vlan.payload_room(port.info().mtu) - 14]);
             far_end.send(&to_near(vlan, &short)).unwrap();
             far_end.send(&to_near(vlan, &long)).unwrap();
             far_end.send(&to_near(vlan, &open_message())).unwrap();
@@ -239,7 +240,8 @@ fn a_large_mtu_is_used_up_to_what_one_buffer_holds() {
         let far_end = far_socket(&link);
         for vlan in vlans() {
             port.insert_session(SessionKey::new(far(vlan), KEY), Dialect::V1).unwrap();
-            let data = message(ptype::DATA, KEY, &vec![0x5a; port.info().mtu_on(vlan) - 14]);
+            let data =
+                message(ptype::DATA, KEY, &vec![0x5a; vlan.payload_room(port.info().mtu) - 14]);
             send_all(port.as_mut(), far(vlan), std::slice::from_ref(&data));
             let expected = frame(NEAR_MAC, FAR_MAC, vlan, &data);
             assert!(receive_far(&far_end) == Some(expected), "{mode:?} {vlan}");

@@ -29,6 +29,9 @@ pub struct SessionId(u64);
 pub enum EndReason {
     /// The operator ended it.
     Peer,
+    /// The operator ended it in the middle of a message or a request: what was
+    /// under way shall not stay.
+    Aborted,
     /// The operator no longer acknowledges anything.
     PeerGone,
     /// Nothing happened for too long.
@@ -102,7 +105,8 @@ pub enum Event {
         request: Request,
     },
     /// The session is over: stop its work. Where the reason is
-    /// [`EndReason::Peer`], call [`Endpoint::finish`] when what it left is safe.
+    /// [`EndReason::Peer`] or [`EndReason::Aborted`], call [`Endpoint::finish`] when
+    /// what it left is safe.
     Ended {
         /// The session.
         session: SessionId,

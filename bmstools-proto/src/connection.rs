@@ -313,7 +313,8 @@ impl Connection {
     fn begin_next(&mut self, now: Instant, room: usize) {
         let Some(message) = self.queue.pop_front() else { return };
         let header_len = self.dialect.header_len();
-        let max = room.min(self.config.mtu).saturating_sub(header_len).max(1);
+        let room = self.peer.vlan.payload_room(room.min(self.config.mtu));
+        let max = room.saturating_sub(header_len).max(1);
         let (kind, sequence) = (message.kind, self.next_sequence);
         self.next_sequence = self.next_sequence.wrapping_add(1);
         self.current = Outgoing::new(kind, sequence, message.data, max, self.dialect);

@@ -58,7 +58,7 @@ pub enum Event {
 pub enum SessionError {
     /// Nothing ever answered.
     #[error(
-        "no answer from {peer} within {waited:?}: is the agent running, is the MAC address right, and is the VLAN reachable from this interface?"
+        "no answer from {peer} within {waited:.1?}: is the agent running, is the MAC address right, and is the VLAN reachable from this interface?"
     )]
     NoAnswer {
         /// Who was asked.
@@ -67,7 +67,10 @@ pub enum SessionError {
         waited: Duration,
     },
     /// The agent answered before and no longer does.
-    #[error("lost contact with {peer}: nothing was acknowledged for {waited:?}")]
+    #[error(
+        "lost contact with {peer}: nothing was acknowledged for {waited:.1?}; look whether the \
+         agent still runs and the link is up, then try again"
+    )]
     Lost {
         /// Who fell silent.
         peer: Peer,

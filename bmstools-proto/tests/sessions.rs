@@ -182,6 +182,25 @@ fn a_long_command_outlives_the_idle_timeout() {
 }
 
 #[test]
+fn an_end_in_the_middle_of_a_message_or_a_request_is_told_from_a_good_end() {
+    for todo in [push("/x", &random_bytes(900_000, 1), 900_000), vec![exec("sleep 100")]] {
+        let mut world = World::new(Weather { delay: ms(2), ..Weather::FINE }, 13);
+        world.host.command_time = Duration::from_secs(100);
+        world.add(Dialect::V1, &KEY, todo);
+        world.pass(ms(30));
+        world.workers[0].todo.clear();
+        world.workers[0].client.end(world.now);
+        world.run(Duration::from_secs(1));
+        assert!(
+            matches!(world.host.ended[..], [(_, EndReason::Aborted)]),
+            "{:?}",
+            world.host.ended
+        );
+        assert_eq!(world.workers[0].outcome, Some(Ok(())));
+    }
+}
+
+#[test]
 fn refusals_reach_the_operator() {
     let mut world = World::new(Weather::FINE, 11);
     let todo = vec![Request::Data(vec![1; 100]), Request::File(Vec::new())];

@@ -158,11 +158,16 @@ impl Session {
             return Err(Refused);
         }
         let limits = self.limits(may_begin);
+        let in_the_middle =
+            self.connection.is_reassembling() || self.under_way == UnderWay::Request;
         let message = self.connection.receive(now, frame, limits, stats)?;
         self.used |= frame.sequence > 0;
         match message {
             None => {}
-            Some(Message { kind: Kind::End, .. }) => self.take_end(now, events),
+            Some(Message { kind: Kind::End, .. }) => {
+                let reason = if in_the_middle { EndReason::Aborted } else { EndReason::Peer };
+                self.take_end(now, reason, events);
+            }
             Some(message) if self.under_way == UnderWay::Nothing => {
                 self.take(now, message, stats, events);
             }
@@ -186,7 +191,7 @@ impl Session {
         }
     }
 
-    fn take_end(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+    fn take_end(&mut self, now: Instant, reason: EndReason, events: &mut VecDeque<Event>) {
         self.inbox = None;
         self.set_under_way(now, UnderWay::Nothing);
         match self.state {
@@ -196,7 +201,7 @@ impl Session {
             State::Opening | State::Open => {
                 self.state = State::Ending;
                 self.connection.abandon();
-                events.push_back(Event::Ended { session: self.id, reason: EndReason::Peer });
+                events.push_back(Event::Ended { session: self.id, reason });
             }
         }
     }
