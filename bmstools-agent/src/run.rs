@@ -108,12 +108,15 @@ fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {
 
 /// The protocol's limits. A smaller MTU of a port shows in its buffers.
 fn protocol(config: &Config) -> bmstools_proto::Config {
+    let defaults = bmstools_proto::Config::default();
     bmstools_proto::Config {
         max_sessions: config.sessions.max,
         max_challenges: MAX_KEYS,
+        // A stranger's session does not last longer than an operator's.
+        auth_timeout: defaults.auth_timeout.min(config.sessions.idle_timeout),
         idle_timeout: config.sessions.idle_timeout,
         deployed_answer_delay: config.sessions.deployed_answer_delay,
-        ..bmstools_proto::Config::default()
+        ..defaults
     }
 }
 
