@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use bmstools_tests::memory::MIB;
 use bmstools_tests::peer::Options;
 use bmstools_tests::process::Process;
-use bmstools_tests::{Agent, Link, Testbed, data, nic, with_every_link};
+use bmstools_tests::{Agent, Link, Operator, Testbed, data, nic, with_every_link};
 use rustix::process::Signal;
 
 with_every_link!(
@@ -22,11 +22,11 @@ with_every_link!(
 );
 
 /// A push that takes longer than any test looks at it, with some of it done.
-fn long_push(bed: &Testbed) -> Result<Process> {
+fn long_push(bed: &Testbed, operator: &Operator<'_>) -> Result<Process> {
     let sent = bed.random_file("sent", 512 * MIB)?;
     fs::create_dir(bed.path("remote"))?;
     let remote = bed.path("remote/arrived");
-    let push = bed.operator().start(&[Path::new("push"), &sent, &remote])?;
+    let push = operator.start(&[Path::new("push"), &sent, &remote])?;
     let deadline = Instant::now() + Duration::from_secs(10);
     while nic::statistics(bed.agent_namespace(), nic::NAME)?.received < 5000 {
         ensure!(Instant::now() < deadline, "nothing arrives: {}", push.stderr());
@@ -54,7 +54,7 @@ fn open_sessions(agent: &mut Agent) -> Result<u64> {
 
 fn a_killed_operator_leaves_no_file_and_no_session(link: Link) -> Result<()> {
     let (bed, mut agent) = Testbed::serving(link)?;
-    let mut push = long_push(&bed)?;
+    let mut push = long_push(&bed, &bed.operator())?;
     push.signal(Signal::KILL)?;
     push.wait(Duration::from_secs(5))?;
     assert_eq!(open_sessions(&mut agent)?, 1);
@@ -78,7 +78,7 @@ fn require_no_session(agent: &mut Agent, limit: Duration) -> Result<()> {
 
 fn an_interrupted_push_leaves_no_file(link: Link) -> Result<()> {
     let (bed, mut agent) = Testbed::serving(link)?;
-    let mut push = long_push(&bed)?;
+    let mut push = long_push(&bed, &bed.operator())?;
     push.signal(Signal::INT)?;
     let done = push.wait(Duration::from_secs(5))?;
     ensure!(done.code() == Some(130), "{done:?}");
@@ -121,7 +121,9 @@ fn an_interrupted_agent_ends_cleanly(link: Link) -> Result<()> {
 
 fn a_killed_agent_leaves_no_program_and_a_new_one_serves_at_once(link: Link) -> Result<()> {
     let (bed, agent) = Testbed::serving(link)?;
-    let mut push = long_push(&bed)?;
+    // An operator's XDP program would keep frames from others on its host.
+    let operator = bed.operator().link(Link::Packet);
+    let mut push = long_push(&bed, &operator)?;
     let ended = agent.end(Signal::KILL, Duration::from_secs(5))?;
     assert_eq!(ended.signal(), Some(9), "{ended:?}");
     // The kernel detaches a dead process's program off its own work queue.
@@ -131,8 +133,7 @@ fn a_killed_agent_leaves_no_program_and_a_new_one_serves_at_once(link: Link) -> 
         thread::sleep(Duration::from_millis(10));
     }
     let _restarted = bed.start_agent()?;
-    let other = bed.operator().link(Link::Packet);
-    let served = other.exec(&["echo", "served"])?.success()?;
+    let served = operator.exec(&["echo", "served"])?.success()?;
     ensure!(served.took < Duration::from_secs(3), "{served:?}");
     let done = push.wait(Duration::from_secs(60))?;
     assert_eq!(done.code(), Some(255), "{done:?}");
