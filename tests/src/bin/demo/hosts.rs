@@ -10,7 +10,7 @@ use bmstools_tests::testbed::{AGENT_MAC, OPERATOR_MAC};
 use bmstools_tests::{Namespace, binaries};
 use tempfile::TempDir;
 
-use crate::Arguments;
+use crate::{Arguments, show};
 
 /// An operator's and an agent's host. Removed when dropped, unless kept.
 pub(crate) struct Hosts {
@@ -57,12 +57,18 @@ impl Hosts {
         &self.path
     }
 
-    /// `bmstools` for the agent, on the operator's host.
-    pub(crate) fn bmstools(&self) -> Result<Command> {
+    /// `bmstools` for the agent, on the operator's host; what would be typed for it.
+    pub(crate) fn bmstools(&self, words: &[&str]) -> Result<(String, Command)> {
+        let target = AGENT_MAC.to_string();
+        let words = [&["bmstools", "-t", &target], words].concat();
         let mut command = self.operator.command(binaries::operator()?);
-        command.args(["-t", &format!("{AGENT_MAC}%{}", nic::NAME), "--link", "xdp", "--key"]);
-        command.arg(self.path("auth/private.pem"));
-        Ok(command)
+        command.args(&words[1..]).env(KEY_VARIABLE, self.private_key());
+        Ok((show::line(&words), command))
+    }
+
+    /// The operator's key.
+    pub(crate) fn private_key(&self) -> PathBuf {
+        self.path("auth/private.pem")
     }
 
     /// Leaves everything in place.
@@ -74,3 +80,6 @@ impl Hosts {
         }
     }
 }
+
+/// Names the operator's key to `bmstools`.
+pub(crate) const KEY_VARIABLE: &str = "BMSTOOLS_KEY";

@@ -12,6 +12,7 @@ mod interrupt;
 mod show;
 mod size;
 mod steps;
+mod table;
 
 use std::process::ExitCode;
 

@@ -11,35 +11,41 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt;
 
-/// Prints the heading of a step and a line on what it shows.
+/// Where a command is typed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Outside of both hosts.
+    Here,
+    /// On the operator's host.
+    Operator,
+    /// On the server.
+    Server,
+}
+
+/// Prints the heading of a step and what it shows.
 pub(crate) fn step(number: usize, title: &str, explanation: &str) {
-    println!("\n{}", bold(&format!("{number}. {title}")));
-    for line in explanation.lines() {
-        println!("   {line}");
-    }
+    println!("\n{}\n{explanation}", bold(&format!("{number}. {title}")));
 }
 
-/// Prints a command as it would be typed.
-pub(crate) fn typed(line: &str) {
-    println!("\n   {} {line}", bold("$"));
+/// Prints a command as it would be typed there.
+pub(crate) fn typed(place: Place, line: &str) {
+    let prompt = match place {
+        Place::Here => "$",
+        Place::Operator => "operator$",
+        Place::Server => "server$",
+    };
+    println!("\n{} {line}", bold(prompt));
 }
 
-/// Prints lines of output.
-pub(crate) fn output(text: &str) {
-    for line in text.trim_end().lines() {
-        println!("   {line}");
-    }
-}
-
-/// Runs a command whose output goes to the reader, and waits for it. The words
-/// are printed first.
+/// Runs a command whose output goes to the reader, and waits for it. What would be
+/// typed for it is printed first.
 ///
 /// # Errors
 ///
 /// Where it cannot be started, or a signal came meanwhile.
-pub(crate) fn run(mut command: Command) -> Result<ExitStatus> {
+pub(crate) fn run(place: Place, line: &str, mut command: Command) -> Result<ExitStatus> {
     interrupt::check()?;
-    typed(&words(&command));
+    typed(place, line);
     let child = command.stdin(Stdio::null()).spawn().context("the command did not start")?;
     let mut child = Guard(child);
     loop {
@@ -57,9 +63,8 @@ pub(crate) fn run(mut command: Command) -> Result<ExitStatus> {
 /// # Errors
 ///
 /// As [`run`], and where it fails.
-pub(crate) fn succeed(command: Command) -> Result<()> {
-    let line = words(&command);
-    let status = run(command)?;
+pub(crate) fn succeed(place: Place, line: &str, command: Command) -> Result<()> {
+    let status = run(place, line, command)?;
     if !status.success() {
         bail!("`{line}`: {status}");
     }
@@ -71,10 +76,9 @@ pub(crate) fn bold(text: &str) -> String {
     if stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// A command's words, quoted where a shell needs that.
-fn words(command: &Command) -> String {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+/// Words as a shell would read them, quoted where it needs that.
+pub(crate) fn line(words: &[&str]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -112,19 +116,7 @@ mod tests {
 
     #[test]
     fn a_command_prints_as_a_shell_would_read_it() {
-        let mut command = Command::new("bmstools");
-        command.args([
-            "-t",
-            "52:54:00:aa:bb:01%eth0",
-            "exec",
-            "--",
-            "sh",
-            "-c",
-            "echo it's; exit 3",
-        ]);
-        assert_eq!(
-            words(&command),
-            r"bmstools -t 52:54:00:aa:bb:01%eth0 exec -- sh -c 'echo it'\''s; exit 3'"
-        );
+        let words = ["bmstools", "exec", "--", "sh", "-c", "echo it's; exit 3"];
+        assert_eq!(line(&words), r"bmstools exec -- sh -c 'echo it'\''s; exit 3'");
     }
 }

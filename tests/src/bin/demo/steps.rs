@@ -1,19 +1,20 @@
 //! The demonstration, step by step.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use bmstools_common::counters::Counter;
-use bmstools_tests::counters::Counters;
 use bmstools_tests::memory::MIB;
 use bmstools_tests::testbed::{AGENT_MAC, OPERATOR_MAC};
 use bmstools_tests::{Agent, AgentCommand, Link, binaries, command, data, nic};
 
-use crate::hosts::Hosts;
-use crate::show::{bold, output, run, step, succeed, typed};
+use crate::hosts::{Hosts, KEY_VARIABLE};
+use crate::show::{self, Place, bold, run, step, succeed, typed};
 use crate::size::Size;
-use crate::{Arguments, interrupt};
+use crate::{Arguments, interrupt, table};
 
 /// Everything, in order. What was made is removed on return, errors included.
 ///
@@ -30,7 +31,7 @@ pub(crate) fn run_all(arguments: &Arguments) -> Result<()> {
     let mut agent = start_agent(&hosts)?;
     ping(&hosts)?;
     exec(&hosts)?;
-    push(&hosts, arguments.size)?;
+    push(&hosts, &agent, arguments.size)?;
     compare(&hosts)?;
     counters(&mut agent)?;
     if arguments.keep {
@@ -49,29 +50,31 @@ fn connect(arguments: &Arguments) -> Result<Hosts> {
     step(
         1,
         "Two hosts and a cable",
-        "Two network namespaces stand for the operator's machine and the bare-metal\n\
-         server, a veth pair for the cable. Neither has an IP address.",
+        "Two network namespaces stand for the operator's machine and the bare-metal server,\n\
+         a veth pair for the cable. Neither has an IP address.",
     );
     let hosts = Hosts::make(arguments)?;
-    for namespace in [&hosts.operator, &hosts.agent] {
-        for what in ["link", "address"] {
-            typed(&format!("ip -n {} -brief {what} show dev {}", namespace.name(), nic::NAME));
-            output(&namespace.ip(&format!("-brief {what} show dev {}", nic::NAME))?);
-        }
+    println!("\n  operator$ is a shell in {:<26} {OPERATOR_MAC}", hosts.operator.name());
+    println!("  server$   is a shell in {:<26} {AGENT_MAC}", hosts.agent.name());
+    for (place, namespace) in [(Place::Operator, &hosts.operator), (Place::Server, &hosts.agent)] {
+        let address = format!("-brief address show dev {}", nic::NAME);
+        typed(place, &format!("ip {address}"));
+        println!("{}", namespace.ip(&address)?.trim_end());
     }
-    println!("\n   {OPERATOR_MAC} is the operator, {AGENT_MAC} the server.");
     Ok(hosts)
 }
 
 fn keygen(hosts: &Hosts) -> Result<()> {
     step(2, "A key pair", "The operator keeps private.pem. The server needs public.pem only.");
+    let auth = hosts.path("auth");
     let mut keygen = Command::new(binaries::operator()?);
-    keygen.arg("keygen").arg(hosts.path("auth"));
-    succeed(keygen)?;
+    keygen.args(["--quiet", "keygen"]).arg(&auth);
+    succeed(Place::Operator, &format!("bmstools --quiet keygen {}", auth.display()), keygen)?;
+    typed(Place::Operator, &format!("export {KEY_VARIABLE}={}", hosts.private_key().display()));
     fs::create_dir(hosts.path("server-auth"))?;
-    fs::copy(hosts.path("auth/public.pem"), hosts.path("server-auth/public.pem"))
-        .context("cannot give the server its key")?;
-    Ok(())
+    fs::copy(auth.join("public.pem"), hosts.path("server-auth/public.pem"))
+        .context("cannot give the server its key")
+        .map(drop)
 }
 
 fn start_agent(hosts: &Hosts) -> Result<Agent> {
@@ -82,138 +85,125 @@ fn start_agent(hosts: &Hosts) -> Result<Agent> {
          frames of ethertype 0x7fff through AF_XDP sockets. All others pass untouched.",
     );
     let auth = hosts.path("server-auth");
-    let log = hosts.path("agent.log");
-    typed(&format!(
-        "ip netns exec {} {} run --iface {} --link {} --auth-dir {} &",
-        hosts.agent.name(),
-        binaries::agent()?.display(),
-        nic::NAME,
-        Link::Xdp,
-        auth.display(),
-    ));
+    typed(
+        Place::Server,
+        &format!(
+            "bmstools-agent run --iface {} --link {} --auth-dir {} &",
+            nic::NAME,
+            Link::Xdp,
+            auth.display(),
+        ),
+    );
     let agent = AgentCommand::new(&hosts.agent)?
         .interface(nic::NAME)
         .link(Link::Xdp)
         .auth_directory(&auth)
-        .log_file(&log)
+        .log_file(&hosts.path("agent.log"))
         .start()?;
-    output(&agent.log());
+    println!("{}", agent.log().trim_end());
     let arguments = format!("-detail link show dev {}", nic::NAME);
-    typed(&format!("ip -n {} {arguments} | grep xdp", hosts.agent.name()));
+    typed(Place::Server, &format!("ip {arguments} | grep prog/xdp"));
     let shown = hosts.agent.ip(&arguments)?;
-    let lines: Vec<_> = shown.lines().filter(|line| line.contains("xdp")).collect();
-    if lines.is_empty() {
-        bail!("no XDP program is attached");
-    }
-    output(&lines.join("\n"));
+    let program = shown.lines().find(|line| line.contains("prog/xdp"));
+    println!("{}", program.context("no XDP program is attached")?);
     Ok(agent)
 }
 
 fn ping(hosts: &Hosts) -> Result<()> {
     step(4, "Ping", "Opens a session, authenticates, ends it.");
-    let mut ping = hosts.bmstools()?;
-    ping.arg("ping");
-    succeed(ping)
+    let (line, ping) = hosts.bmstools(&["ping"])?;
+    succeed(Place::Operator, &line, ping)
 }
 
 fn exec(hosts: &Hosts) -> Result<()> {
     step(5, "Commands", "Output, errors and exit code come back as if the command had run here.");
-    let mut uname = hosts.bmstools()?;
-    uname.args(["exec", "--", "uname", "-a"]);
-    succeed(uname)?;
-    let mut link = hosts.bmstools()?;
-    link.args(["exec", "--", "ip", "-brief", "link"]);
-    succeed(link)?;
-    let mut failing = hosts.bmstools()?;
-    failing.args(["exec", "--", "sh", "-c", "echo out; echo err >&2; exit 3"]);
-    let status = run(failing)?;
-    typed("echo $?");
-    output(&status.code().map_or_else(|| status.to_string(), |code| code.to_string()));
+    for words in [&["uname", "-a"][..], &["ip", "-brief", "link", "show", "dev", nic::NAME]] {
+        let (line, exec) = hosts.bmstools(&[&["exec", "--"], words].concat())?;
+        succeed(Place::Operator, &line, exec)?;
+    }
+    let words = ["exec", "--", "sh", "-c", "echo to stdout; echo to stderr >&2; exit 3"];
+    let (line, failing) = hosts.bmstools(&words)?;
+    let status = run(Place::Operator, &line, failing)?;
+    typed(Place::Operator, "echo $?");
+    println!("{}", status.code().map_or_else(|| status.to_string(), |code| code.to_string()));
     if status.code() != Some(3) {
         bail!("the command's exit code is 3, not that");
     }
     Ok(())
 }
 
-fn push(hosts: &Hosts, size: Size) -> Result<()> {
+fn push(hosts: &Hosts, agent: &Agent, size: Size) -> Result<()> {
     step(
         6,
         &format!("A file of {size}"),
         "Random bytes, from a file in memory to a file in memory, at an MTU of 1500.",
     );
-    let arrived = hosts.path("arrived");
+    let (sent, arrived) = (hosts.path("random"), hosts.path("arrived"));
     warm(&arrived, size)?;
-    data::write_random(&hosts.path("random"), SEED, size.0)?;
-    let mut push = hosts.bmstools()?;
-    push.arg("push").arg(hosts.path("random")).arg(arrived);
-    succeed(push)
+    data::write_random(&sent, SEED, size.0)?;
+    let (sent, arrived) = (sent.display().to_string(), arrived.display().to_string());
+    let (line, push) = hosts.bmstools(&["push", &sent, &arrived])?;
+    let started = Instant::now();
+    succeed(Place::Operator, &line, push)?;
+    let took = started.elapsed().as_secs_f64();
+    println!(
+        "\nThe whole command took {took:.2} s: {:.2} Gb/s. The agent's memory peaked at {} MiB.",
+        size.0 as f64 * 8e-9 / took,
+        agent.memory()?.peak / MIB,
+    );
+    Ok(())
 }
 
 /// Touches the memory that the file will need: the first use of memory is slow,
 /// and is not what is shown here.
-fn warm(path: &std::path::Path, size: Size) -> Result<()> {
+fn warm(path: &Path, size: Size) -> Result<()> {
     let block = vec![1; MIB as usize];
-    let mut file = fs::File::create(path)?;
+    let mut file = File::create(path)?;
     let mut left = size.0;
     while left > 0 {
         interrupt::check()?;
         let len = left.min(MIB);
-        std::io::Write::write_all(&mut file, &block[..len as usize])?;
+        file.write_all(&block[..len as usize])?;
         left -= len;
     }
-    drop(file);
     fs::remove_file(path).context("cannot remove what was only made to warm up")
 }
 
 fn compare(hosts: &Hosts) -> Result<()> {
     step(7, "The same bytes?", "The digests of both files.");
+    let files = [hosts.path("random"), hosts.path("arrived")];
     let mut sha256sum = Command::new("sha256sum");
-    sha256sum.arg(hosts.path("random")).arg(hosts.path("arrived"));
-    succeed(sha256sum)?;
-    data::require_same(&hosts.path("random"), &hosts.path("arrived"))?;
-    println!("\n   Both files are the same, byte for byte.");
+    sha256sum.args(&files);
+    let line = format!("sha256sum {} {}", files[0].display(), files[1].display());
+    succeed(Place::Here, &line, sha256sum)?;
+    data::require_same(&files[0], &files[1])?;
+    println!("\nBoth files are the same, byte for byte.");
     Ok(())
 }
 
 fn counters(agent: &mut Agent) -> Result<()> {
     step(8, "The XDP program's counters", "What became of every frame that reached the server.");
-    typed(&format!("kill -USR1 {}", agent.id()));
-    println!();
-    table(&agent.counters()?);
+    typed(Place::Server, &format!("kill -USR1 {}    # the agent logs its counters", agent.id()));
+    table::print(&agent.counters()?);
     Ok(())
 }
 
-fn table(counters: &Counters) {
-    println!("   {:<24}{:>14}", "verdict", "frames");
-    println!("   {:-<38}", "");
-    for counter in Counter::ALL {
-        let frames = counters.get(*counter);
-        let shown = matches!(counter, Counter::Session | Counter::Open | Counter::Passed);
-        if frames > 0 || shown {
-            println!("   {:<24}{frames:>14}", counter.name());
-        }
-    }
-    println!("   {:-<38}", "");
-    println!("   {:<24}{:>14}", "all", counters.verdicts());
-}
-
 fn explain_kept(hosts: &Hosts, agent: &Agent) -> Result<()> {
-    let bmstools = hosts.bmstools()?;
-    let words: Vec<_> = [bmstools.get_program()]
-        .into_iter()
-        .chain(bmstools.get_args())
-        .map(|word| word.to_string_lossy())
-        .collect();
-    println!("\n{}", bold("Everything is kept."));
-    println!("\n   Try:");
-    println!("     {} ping", words.join(" "));
-    println!("     {} exec -- uptime", words.join(" "));
-    println!("   The agent's log: {}", hosts.path("agent.log").display());
-    println!("\n   Remove it all with:");
-    println!("     kill {}", agent.id());
-    println!("     ip netns delete {}", hosts.operator.name());
-    println!("     ip netns delete {}", hosts.agent.name());
-    println!("     rm -r {}", hosts.directory().display());
+    let (operator, server) = (hosts.operator.name(), hosts.agent.name());
+    let operators_shell = format!(
+        "ip netns exec {operator} env {KEY_VARIABLE}={}",
+        show::line(&[&hosts.private_key().display().to_string()])
+    );
+    let bmstools = format!("{} -t {AGENT_MAC}", binaries::operator()?.display());
+    println!("\n{}", bold("Everything is kept. Use it:"));
+    println!("  {operators_shell} {bmstools} ping");
+    println!("  {operators_shell} {bmstools} exec -- uptime");
+    println!("  ip netns exec {server} ip -detail link show dev {}", nic::NAME);
+    println!("  tail -f {}", hosts.path("agent.log").display());
+    println!("{}", bold("Remove it:"));
+    println!("  kill {}", agent.id());
+    println!("  ip netns delete {operator}; ip netns delete {server}");
+    println!("  rm -r {}", hosts.directory().display());
     Ok(())
 }
 
