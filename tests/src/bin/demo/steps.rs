@@ -136,13 +136,14 @@ fn push(hosts: &Hosts, agent: &Agent, size: Size) -> Result<()> {
     step(
         6,
         &format!("A file of {size}"),
-        "Random bytes, from a file in memory to a file in memory, at an MTU of 1500.",
+        "Random bytes, from a file in memory to a file in memory, at an MTU of 1500, with\n\
+         AF_XDP sockets at both ends.",
     );
     let (sent, arrived) = (hosts.path("random"), hosts.path("arrived"));
     warm(&arrived, size)?;
     data::write_random(&sent, SEED, size.0)?;
     let (sent, arrived) = (sent.display().to_string(), arrived.display().to_string());
-    let (line, push) = hosts.bmstools(&["push", &sent, &arrived])?;
+    let (line, push) = hosts.bmstools(&["--link", "xdp", "push", &sent, &arrived])?;
     let started = Instant::now();
     succeed(Place::Operator, &line, push)?;
     let took = started.elapsed().as_secs_f64();
