@@ -44,7 +44,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let body = &bytes[header.len()..];
         let pair = [header.source.min(header.destination), header.source.max(header.destination)];
         let dialect = if body.get(1) == Some(&ptype::OPEN) {
-            *dialects.entry(pair).insert_entry(Dialect::of_open(body, 0)).get()
+            let dialect = Dialect::of_open(body, 0);
+            dialects.insert(pair, dialect);
+            dialect
         } else {
             let tagged = header.vlan.id().is_some();
             let likely = if tagged { Dialect::V1Deployed } else { Dialect::V1 };
