@@ -84,6 +84,11 @@ impl Assembler {
         self.next.is_none_or(|next| frame.sequence < next)
     }
 
+    /// Whether `frame`, of a message of its own, would give up the awaited one.
+    pub(crate) fn would_skip(&self, frame: &Frame<'_>) -> bool {
+        self.next.is_some_and(|next| frame.sequence > next) || self.is_partial()
+    }
+
     /// Takes a fragment.
     ///
     /// An end may skip what its sender gave up; anything else must be the awaited

@@ -36,6 +36,12 @@ pub struct Config {
     /// forgotten, and the fragments come again.
     pub max_acks: usize,
 
+    /// Answers that wait behind the one being sent in one session. Past that, its
+    /// requests are not acknowledged: an operator that takes each answer before the
+    /// next request never gets there, and one that takes none must not fill the
+    /// memory.
+    pub max_queued: usize,
+
     /// Frames in flight at most. veth's ring holds 256 and overruns at about 90
     /// (measured); 64 frames fill 1 Gb/s up to a round-trip time of 0.7 ms.
     pub window: usize,
@@ -104,6 +110,7 @@ impl Default for Config {
             max_reassemblies: 64,
             max_challenges: 64,
             max_acks: 512,
+            max_queued: 1,
             window: 64,
             initial_window: 16,
             min_window: 8,

@@ -161,6 +161,17 @@ impl Connection {
         self.expecting = expecting;
     }
 
+    /// Whether `frame` is an end before what its sender began is complete.
+    pub(crate) fn is_abandoning(&self, frame: &Frame<'_>) -> bool {
+        frame.kind == Kind::End && self.assembler.would_skip(frame)
+    }
+
+    /// Whether answers wait behind the message under way. A peer that takes its
+    /// answers before it asks again never sees to more than one.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.queue.len() >= self.config.max_queued
+    }
+
     /// Queues a message.
     pub(crate) fn send(&mut self, now: Instant, message: Message) {
         if self.is_sent() {

@@ -5,7 +5,7 @@
 mod sim;
 
 use bmstools_common::ethernet::{Mac, Peer, Vlan};
-use bmstools_common::header::V1Header;
+use bmstools_common::header::{V1Header, ptype};
 use bmstools_proto::agent::{Endpoint, Event};
 use bmstools_proto::operator::Client;
 use bmstools_proto::{Config, Dialect};
@@ -15,11 +15,11 @@ use sim::*;
 /// Headers that are mostly well formed, so that they reach what is behind the
 /// parser, with any data.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let ptype = prop_oneof![Just(0u8), Just(1), Just(2), Just(3), Just(255), any::<u8>()];
+    let kind = prop_oneof![Just(0u8), Just(1), Just(2), Just(3), Just(255), any::<u8>()];
     let key = prop_oneof![Just(0u16), Just(1), 1u16..8, any::<u16>()];
     let small = prop_oneof![Just(0u32), 0u32..6, any::<u32>()];
     let data = proptest::collection::vec(any::<u8>(), 0..80);
-    (ptype, key.clone(), key, small, 0u16..5, 0u16..5, data, any::<bool>()).prop_map(
+    (kind, key.clone(), key, small, 0u16..5, 0u16..5, data, any::<bool>()).prop_map(
         |(ptype, srckey, dstkey, sequence, count, offset, data, deployed)| {
             let header = V1Header { ptype, srckey, dstkey, sequence, count, offset };
             let mut frame = header.emit().to_vec();
@@ -123,3 +123,27 @@ fn a_flood_of_opens_holds_no_more_than_its_limit_and_lets_operators_in() {
     world.pass(config.auth_timeout * 2);
     assert_eq!(world.host.endpoint.session_count(), 0);
 }
+
+/// A peer that asks and never takes an answer must not make answers pile up.
+#[test]
+fn answers_that_nobody_acknowledges_do_not_pile_up() {
+    let now = start();
+    let mut endpoint = Endpoint::new(Config::default(), [9; 32]);
+    let peer = Peer { mac: OPERATOR, vlan: Vlan::NONE };
+    let mut buffer = [0; 1500];
+    let mut key = 0;
+    for sequence in 0..10_000 {
+        let ptype = if sequence == 0 { ptype::OPEN } else { ptype::DATA };
+        let header = V1Header { ptype, srckey: 3, dstkey: key, sequence, count: 1, offset: 0 };
+        endpoint.handle_frame(now, 0, peer, &mut header.emit());
+        if let Some(Event::Opened { session, .. }) = endpoint.poll_event() {
+            endpoint.accept(now, session);
+        }
+        while endpoint.poll_transmit(now, 0, &mut buffer).is_some() {
+            key = key.max(u16::from_be_bytes([buffer[2], buffer[3]]));
+        }
+    }
+    let taken = 10_000 - endpoint.stats().refused;
+    assert!((2..10).contains(&taken), "{taken} requests were taken, and none of their answers");
+}
+

@@ -152,7 +152,11 @@ impl Session {
         let awaited = match frame.kind {
             Kind::Ack | Kind::End => true,
             Kind::Open => false,
-            Kind::Data | Kind::Control => self.state == State::Open && self.inbox.is_none(),
+            Kind::Data | Kind::Control => {
+                self.state == State::Open
+                    && self.inbox.is_none()
+                    && !self.connection.is_backlogged()
+            }
         };
         if !awaited && !self.connection.is_duplicate(frame) {
             return Err(Refused);
