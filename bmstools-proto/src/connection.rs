@@ -45,7 +45,9 @@ pub(crate) struct Connection {
 
     assembler: Assembler,
     acks: VecDeque<Frame<'static>>,
-    last_heard: Instant,
+    /// When the peer was heard last, or it became somebody else's turn: since then
+    /// there is silence.
+    silent_since: Instant,
 
     queue: VecDeque<Message>,
     current: Option<Outgoing>,
@@ -64,6 +66,8 @@ pub(crate) struct Connection {
     expecting: bool,
     probes: u32,
     probe_due: bool,
+    /// When the last probe was due.
+    probed_at: Instant,
 }
 
 impl Connection {
@@ -92,7 +96,7 @@ impl Connection {
             vlan_field,
             assembler: Assembler::new(0),
             acks: VecDeque::new(),
-            last_heard: now,
+            silent_since: now,
             queue: VecDeque::new(),
             current: None,
             next_sequence: 0,
@@ -106,6 +110,7 @@ impl Connection {
             expecting: false,
             probes: 0,
             probe_due: false,
+            probed_at: now,
         }
     }
 
@@ -114,8 +119,8 @@ impl Connection {
         SessionKey::new(self.peer, self.local_key)
     }
 
-    pub(crate) const fn last_heard(&self) -> Instant {
-        self.last_heard
+    pub(crate) const fn silent_since(&self) -> Instant {
+        self.silent_since
     }
 
     pub(crate) const fn round_trip_time(&self) -> Option<Duration> {
@@ -152,11 +157,11 @@ impl Connection {
         self.assembler.is_duplicate(frame)
     }
 
-    /// Says whether the peer owes something: then its silence is an error.
+    /// Says whether the peer owes something: then its silence is an error. What
+    /// passed while it was not its turn is no silence.
     pub(crate) fn expect(&mut self, now: Instant, expecting: bool) {
-        if expecting && !self.expecting {
-            self.last_heard = self.last_heard.max(now);
-            self.probes = 0;
+        if expecting != self.expecting {
+            self.heard(now);
         }
         self.expecting = expecting;
     }
@@ -235,7 +240,7 @@ impl Connection {
     }
 
     fn heard(&mut self, now: Instant) {
-        self.last_heard = now;
+        self.silent_since = self.silent_since.max(now);
         self.probes = 0;
     }
 
@@ -403,7 +408,8 @@ impl Connection {
 
     fn probe_at(&self) -> Option<Instant> {
         let silent = self.expecting && self.dialect == Dialect::V1 && self.is_sent();
-        silent.then(|| self.last_heard + self.config.probe_interval * (self.probes + 1))
+        let since = if self.probes == 0 { self.silent_since } else { self.probed_at };
+        silent.then(|| since + self.config.probe_interval)
     }
 
     /// Does what is due.
@@ -417,9 +423,10 @@ impl Connection {
         }
         if self.probe_at().is_some_and(|at| at <= now) {
             if self.probes >= self.config.probes {
-                return Err(Gone { silence: now.saturating_duration_since(self.last_heard) });
+                return Err(Gone { silence: now.saturating_duration_since(self.silent_since) });
             }
             self.probes += 1;
+            self.probed_at = now;
             self.probe_due = true;
         }
         Ok(())
@@ -431,7 +438,8 @@ impl Connection {
             Dialect::V1 => (self.config.give_up, self.rtt.timeout(self.timeouts), false),
             Dialect::V1Deployed => (self.config.deployed_give_up(), self.deployed_wait(), true),
         };
-        if silence >= give_up {
+        // This host may have been the one that stood still.
+        if silence >= give_up && self.timeouts >= self.config.probes {
             return Err(Gone { silence });
         }
         if let Some(current) = &mut self.current

@@ -7,7 +7,7 @@ mod sim;
 use bmstools_common::ethernet::Vlan;
 use bmstools_proto::Dialect;
 use bmstools_proto::agent::EndReason;
-use bmstools_proto::operator::{Request, SessionError};
+use bmstools_proto::operator::{Event, Request, SessionError};
 use bmstools_proto::response::{Code, Response};
 use proptest::prelude::*;
 use sim::*;
@@ -174,11 +174,53 @@ fn an_operator_that_dies_leaves_no_session_and_no_command() {
 
 #[test]
 fn a_long_command_outlives_the_idle_timeout() {
-    let mut world = World::new(Weather::FINE, 10);
+    for dialect in DIALECTS {
+        let mut world = World::new(Weather::FINE, 10);
+        world.vlan = Vlan::tagged(1708).unwrap();
+        world.host.command_time = Duration::from_secs(1000);
+        world.add(dialect, &KEY, vec![exec("sleep 1000")]);
+        world.run(Duration::from_secs(2000));
+        assert_eq!(world.workers[0].outcome, Some(Ok(())), "{dialect:?}");
+        assert_eq!(world.workers[0].responses, [echo(b"sleep 1000")]);
+    }
+}
+
+/// A long pause of one end's host must not look like one of the other's.
+#[test]
+fn an_operator_that_did_not_run_for_a_minute_asks_before_it_gives_up() {
+    let mut world = World::new(Weather::FINE, 13);
     world.host.command_time = Duration::from_secs(1000);
     world.add(Dialect::V1, &KEY, vec![exec("sleep 1000")]);
-    world.run(Duration::from_secs(2000));
+    world.pass(ms(50));
+    let mut client = world.workers.pop().unwrap().client;
+    let mut later = world.now + Duration::from_secs(60);
+    for _ in 0..3 {
+        client.handle_timeout(later);
+        assert!(client.poll_event().is_none(), "gave up without an answer to its question");
+        assert!(client.poll_transmit(later, &mut [0; 1500]).is_some(), "no question");
+        let next = client.poll_timeout(later).unwrap();
+        assert!(next > later, "the next question follows at once");
+        later = next;
+    }
+    client.handle_timeout(later);
+    let Some(Event::Failed(SessionError::Lost { .. })) = client.poll_event() else {
+        panic!("three questions without an answer, and no end");
+    };
+}
+
+#[test]
+fn a_push_goes_on_after_its_operator_did_not_run_for_a_minute() {
+    let mut world = World::new(Weather { delay: ms(1), ..Weather::FINE }, 16);
+    let bytes = random_bytes(900_000, 1);
+    world.add(Dialect::V1, &KEY, push("/x", &bytes, 900_000));
+    world.pass(ms(20));
+    assert!(world.host.files.contains_key(&b"/x"[..]));
+    // No frame of the last flight nor an answer to it arrives, and nobody looks.
+    while world.air.pop_due(world.now + ms(10)).is_some() {}
+    world.now += Duration::from_secs(20);
+    world.run(Duration::from_secs(10));
     assert_eq!(world.workers[0].outcome, Some(Ok(())));
+    assert!(world.host.files[&b"/x"[..]] == bytes);
 }
 
 #[test]

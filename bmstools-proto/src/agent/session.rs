@@ -356,7 +356,7 @@ impl Session {
 
     /// When the session ends if nothing more comes, and why.
     fn ends_at(&self) -> Option<(Instant, EndReason)> {
-        let heard = self.connection.last_heard();
+        let heard = self.connection.silent_since();
         match self.state {
             State::Closing { until } => Some((until, EndReason::PeerGone)),
             State::Ending => None,
