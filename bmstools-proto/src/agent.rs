@@ -27,7 +27,7 @@ pub struct SessionId(u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The operator ended it.
+    /// The operator ended it, everything it sent being complete.
     Peer,
     /// The operator ended it in the middle of a message or a request: what was
     /// under way shall not stay.
@@ -106,7 +106,8 @@ pub enum Event {
     },
     /// The session is over: stop its work. Where the reason is
     /// [`EndReason::Peer`] or [`EndReason::Aborted`], call [`Endpoint::finish`] when
-    /// what it left is safe.
+    /// what it left is safe; with any but the first, nothing that was begun shall be
+    /// put in place.
     Ended {
         /// The session.
         session: SessionId,

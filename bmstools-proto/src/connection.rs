@@ -223,8 +223,12 @@ impl Connection {
         if self.role == Role::Agent && self.dialect == Dialect::V1Deployed {
             self.hold_until = now + self.config.deployed_answer_delay;
         }
-        if self.answers_imply_acks() && self.current.is_some() {
-            // A repetition of what the peer has answered would do harm.
+        if self.answers_imply_acks()
+            && let Some(current) = &self.current
+            && (current.kind != Kind::End || frame.kind == Kind::End)
+        {
+            // A repetition of what the peer has answered would do harm. Only an end
+            // answers an end: anything else was under way before.
             self.complete_current(now);
         }
         match accepted {

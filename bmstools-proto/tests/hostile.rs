@@ -146,4 +146,3 @@ fn answers_that_nobody_acknowledges_do_not_pile_up() {
     let taken = 10_000 - endpoint.stats().refused;
     assert!((2..10).contains(&taken), "{taken} requests were taken, and none of their answers");
 }
-

@@ -243,6 +243,67 @@ fn an_end_in_the_middle_of_a_message_or_a_request_is_told_from_a_good_end() {
 }
 
 #[test]
+fn ends_that_cross_are_confirmed_whatever_is_lost() {
+    for seed in 0..100 {
+        let mut world = World::new(Weather { delay: ms(1), ..Weather::FINE }, seed);
+        world.host.command_time = Duration::from_secs(100);
+        world.add(Dialect::V1, &KEY, vec![exec("sleep 100")]);
+        world.pass(ms(50));
+        world.air.weather.loss = 0.3;
+        for session in world.host.endpoint.sessions().collect::<Vec<_>>() {
+            world.host.endpoint.close(world.now, session);
+        }
+        let now = world.now;
+        world.workers[0].client.end(now);
+        world.run(Duration::from_secs(60));
+        let outcome = &world.workers[0].outcome;
+        assert_eq!(*outcome, Some(Ok(())), "seed {seed}");
+        assert!(world.now - now < Duration::from_secs(3), "seed {seed}: {:?}", world.now - now);
+    }
+}
+
+#[test]
+fn an_end_gets_through_although_an_answer_crosses_it() {
+    for dialect in DIALECTS {
+        let mut world = World::new(Weather { delay: ms(1), ..Weather::FINE }, 14);
+        world.vlan = Vlan::tagged(1708).unwrap();
+        world.host.command_time = ms(100);
+        world.add(dialect, &KEY, vec![exec("sleep 0.1")]);
+        while world.host.commands.is_empty() {
+            world.pass(ms(1));
+        }
+        world.pass(ms(100));
+        // The answer is on its way, the end is lost.
+        let now = world.now;
+        world.workers[0].client.end(now);
+        let mut buffer = [0; 1500];
+        while world.workers[0].client.poll_transmit(now, &mut buffer).is_some() {}
+        world.run(Duration::from_secs(100));
+        assert_eq!(world.workers[0].outcome, Some(Ok(())), "{dialect:?}");
+        let least = if dialect == Dialect::V1 { ms(500) } else { Duration::from_secs(4) };
+        assert!(world.now - now < least, "{dialect:?}: {:?}", world.now - now);
+    }
+}
+
+/// Only an end that follows everything in order says that a file is whole.
+#[test]
+fn an_end_that_skips_a_message_is_not_taken_for_a_clean_one() {
+    let mut world = World::new(Weather { delay: ms(1), ..Weather::FINE }, 15);
+    world.add(Dialect::V1, &KEY, push("/x", &random_bytes(900_000, 1), 900_000));
+    while !world.host.files.contains_key(&b"/x"[..]) {
+        world.pass(ms(1));
+    }
+    world.pass(ms(5));
+    let now = world.now;
+    world.workers[0].client.end(now);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.workers[0].outcome, Some(Ok(())));
+    assert!(matches!(world.host.ended[..], [(_, EndReason::Aborted)]), "{:?}", world.host.ended);
+    world.pass(ms(100));
+    assert_eq!(world.host.endpoint.session_count(), 0);
+}
+
+#[test]
 fn refusals_reach_the_operator() {
     let mut world = World::new(Weather::FINE, 11);
     let todo = vec![Request::Data(vec![1; 100]), Request::File(Vec::new())];

@@ -162,14 +162,13 @@ impl Session {
             return Err(Refused);
         }
         let limits = self.limits(may_begin);
-        let in_the_middle =
-            self.connection.is_reassembling() || self.under_way == UnderWay::Request;
+        let aborting = self.connection.is_abandoning(frame) || self.under_way == UnderWay::Request;
         let message = self.connection.receive(now, frame, limits, stats)?;
         self.used |= frame.sequence > 0;
         match message {
             None => {}
             Some(Message { kind: Kind::End, .. }) => {
-                let reason = if in_the_middle { EndReason::Aborted } else { EndReason::Peer };
+                let reason = if aborting { EndReason::Aborted } else { EndReason::Peer };
                 self.take_end(now, reason, events);
             }
             Some(message) if self.under_way == UnderWay::Nothing => {
@@ -199,12 +198,12 @@ impl Session {
         self.inbox = None;
         self.set_under_way(now, UnderWay::Nothing);
         match self.state {
-            // The operator's answer to our end.
-            State::Closing { .. } => self.connection.abandon(),
-            State::Ending => {}
+            // Its answer to our end, or its own that crossed ours: either way it
+            // still needs ours, which is repeated until it is acknowledged.
+            State::Ending | State::Closing { .. } => {}
             State::Opening | State::Open => {
-                self.state = State::Ending;
                 self.connection.abandon();
+                self.state = State::Ending;
                 events.push_back(Event::Ended { session: self.id, reason });
             }
         }
