@@ -196,8 +196,15 @@ impl Client {
         if peer != connection.peer || frame.dstkey != connection.local_key {
             return None;
         }
-        if frame.kind == Kind::Open && connection.remote_key == 0 {
-            connection.remote_key = frame.srckey;
+        let knows_agent = connection.remote_key != 0;
+        if !knows_agent {
+            match frame.kind {
+                Kind::Ack => {}
+                Kind::Open if frame.srckey != 0 && frame.sequence == 0 && frame.count == 1 => {
+                    connection.remote_key = frame.srckey;
+                }
+                _ => return None,
+            }
         }
         let limits =
             Limits { message: self.config.max_response, fragments: u16::MAX, may_begin: true };

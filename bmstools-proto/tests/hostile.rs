@@ -146,3 +146,28 @@ fn answers_that_nobody_acknowledges_do_not_pile_up() {
     let taken = 10_000 - endpoint.stats().refused;
     assert!((2..10).contains(&taken), "{taken} requests were taken, and none of their answers");
 }
+
+/// An open from an agent without a key of its own cannot be answered.
+#[test]
+fn an_answer_without_a_key_opens_nothing_and_the_real_one_does() {
+    let now = start();
+    let peer = Peer { mac: AGENT, vlan: Vlan::NONE };
+    let mut client = Client::new(Config::default(), Dialect::V1, peer, KEY.clone(), [1; 32], now);
+    let mut buffer = [0; 1500];
+    let _ = client.poll_transmit(now, &mut buffer);
+    let dstkey = u16::from_be_bytes([buffer[2], buffer[3]]);
+    let open = V1Header { ptype: ptype::OPEN, srckey: 9, dstkey, sequence: 0, count: 1, offset: 0 };
+    for bad in [
+        V1Header { srckey: 0, ..open },
+        V1Header { sequence: 1, ..open },
+        V1Header { count: 2, ..open },
+        V1Header { ptype: ptype::END, srckey: 0, ..open },
+        V1Header { ptype: ptype::DATA, srckey: 0, ..open },
+    ] {
+        client.handle_frame(now, peer, &mut bad.emit());
+        assert!(client.poll_event().is_none(), "{bad:?}");
+    }
+    assert_eq!(client.stats().refused, 5);
+    client.handle_frame(now, peer, &mut open.emit());
+    assert!(matches!(client.poll_event(), Some(bmstools_proto::operator::Event::Opened)));
+}
