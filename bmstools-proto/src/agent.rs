@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bmstools_common::ethernet::Peer;
+use bmstools_common::ethernet::{Mac, Peer};
 use bmstools_common::header::{Dialect, V1Header, ptype};
 use bmstools_common::maps::SessionKey;
 use rand::rngs::StdRng;
@@ -186,6 +186,7 @@ impl Endpoint {
             return None;
         }
         let frame = Frame::parse(frame, session.connection.dialect).ok()?;
+        let was_authenticated = session.is_authenticated();
         let reassembling = session.holds_reassembly();
         let may_begin = reassembling
             || !session.is_authenticated()
@@ -196,7 +197,7 @@ impl Endpoint {
         if taken.is_ok() {
             session.port = port;
         }
-        if session.is_authenticated() {
+        if session.is_authenticated() && !was_authenticated {
             self.unauthenticated.remove(&session.id);
         }
         self.settle(now, key);
@@ -218,13 +219,7 @@ impl Endpoint {
             self.settle(now, key);
             return Some(());
         }
-        let of_peer =
-            self.sessions.values().filter(|session| session.connection.peer.mac == peer.mac);
-        if of_peer.count() >= self.config.max_sessions_per_peer {
-            self.stats.opens_refused += 1;
-            return None;
-        }
-        self.make_room()?;
+        self.make_room(peer.mac)?;
         let key = loop {
             let key = self.rng.gen_range(1..=u16::MAX);
             if !self.sessions.contains_key(&key) {
@@ -251,17 +246,30 @@ impl Endpoint {
         Some(())
     }
 
-    /// Makes room for one more session, at the cost of the oldest that has not
-    /// authenticated: strangers cannot keep operators out by holding sessions.
-    fn make_room(&mut self) -> Option<()> {
-        let full = self.sessions.len() >= self.config.max_sessions;
-        if full || self.unauthenticated.len() >= self.config.max_unauthenticated {
-            let Some(&oldest) = self.unauthenticated.first() else {
-                self.stats.opens_refused += 1;
-                return None;
-            };
-            self.end(oldest, EndReason::Displaced);
-        }
+    /// Makes room for one more session of `mac`, at the cost of the oldest that has
+    /// not authenticated: strangers cannot keep operators out by holding sessions,
+    /// nor by holding them in an operator's name.
+    fn make_room(&mut self, mac: Mac) -> Option<()> {
+        let is_of_peer = |session: &Session| session.connection.peer.mac == mac;
+        let of_peer = self.sessions.values().filter(|session| is_of_peer(session)).count();
+        let full = self.sessions.len() >= self.config.max_sessions
+            || self.unauthenticated.len() >= self.config.max_unauthenticated;
+        let oldest = if of_peer >= self.config.max_sessions_per_peer {
+            let mut strangers = self.unauthenticated.iter();
+            strangers.find(|id| {
+                let session = self.keys.get(id).and_then(|key| self.sessions.get(key));
+                session.is_some_and(is_of_peer)
+            })
+        } else if full {
+            self.unauthenticated.first()
+        } else {
+            return Some(());
+        };
+        let Some(&oldest) = oldest else {
+            self.stats.opens_refused += 1;
+            return None;
+        };
+        self.end(oldest, EndReason::Displaced);
         Some(())
     }
 

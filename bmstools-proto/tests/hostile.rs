@@ -171,3 +171,21 @@ fn an_answer_without_a_key_opens_nothing_and_the_real_one_does() {
     client.handle_frame(now, peer, &mut open.emit());
     assert!(matches!(client.poll_event(), Some(bmstools_proto::operator::Event::Opened)));
 }
+
+/// Sessions of a peer that never authenticate make room for one that may.
+#[test]
+fn a_peer_at_its_limit_loses_its_oldest_unauthenticated_session() {
+    let mut world = World::new(Weather::FINE, 1);
+    let config = Config { max_sessions_per_peer: 4, ..Config::default() };
+    world.host = Host::new(config, vec![KEY.public_key()], 1);
+    let peer = Peer { mac: OPERATOR, vlan: Vlan::NONE };
+    for srckey in 1..=4 {
+        let open =
+            V1Header { ptype: ptype::OPEN, srckey, dstkey: 0, sequence: 0, count: 1, offset: 0 };
+        world.host.endpoint.handle_frame(world.now, 0, peer, &mut open.emit());
+    }
+    world.add(Dialect::V1, &KEY, vec![bmstools_proto::operator::Request::Exec(b"true".to_vec())]);
+    world.run(ms(500));
+    assert_eq!(world.workers[0].outcome, Some(Ok(())));
+    assert!(world.host.peak_sessions <= 4);
+}

@@ -264,9 +264,12 @@ impl Session {
         }
         // Taken, so that an answer counts once.
         if self.expected.take().is_some_and(|expected| expected.matches(answer)) {
-            self.authenticated = true;
-            let attempt = self.attempts - 1;
-            events.push_back(Event::Authenticated { session: self.id, attempt });
+            // Once is enough: what the session has begun stays as it is.
+            if !self.authenticated {
+                self.authenticated = true;
+                let attempt = self.attempts - 1;
+                events.push_back(Event::Authenticated { session: self.id, attempt });
+            }
             self.send_response(now, &Response::success());
         } else {
             stats.auth_failures += 1;
