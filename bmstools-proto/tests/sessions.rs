@@ -303,6 +303,30 @@ fn an_end_that_skips_a_message_is_not_taken_for_a_clean_one() {
     assert_eq!(world.host.endpoint.session_count(), 0);
 }
 
+/// Bytes a second of a push of 20 MB in v1, virtual time, delay included.
+fn goodput(weather: Weather, seed: u64) -> f64 {
+    let mut world = World::new(weather, seed);
+    let bytes = random_bytes(20_000_000, seed);
+    world.add(Dialect::V1, &KEY, push("/x", &bytes, 900_000));
+    world.run(Duration::from_secs(300));
+    assert_eq!(world.workers[0].outcome, Some(Ok(())), "seed {seed}");
+    assert!(world.host.files[&b"/x"[..]] == bytes, "seed {seed}");
+    bytes.len() as f64 / (world.now - world.start).as_secs_f64()
+}
+
+/// The link has no bandwidth here, so this is about the timers and the window:
+/// the round trip is 0.2 ms, and 8 frames in flight all along would make 59 MB/s.
+#[test]
+fn a_push_keeps_going_at_five_percent_loss() {
+    for seed in 0..4 {
+        let weather = Weather { delay: Duration::from_micros(100), ..Weather::FINE };
+        let clean = goodput(weather, seed);
+        let lossy = goodput(Weather { loss: 0.05, ..weather }, seed);
+        assert!(clean > 200e6, "seed {seed}: {clean:.0} bytes a second without loss");
+        assert!(lossy > 20e6, "seed {seed}: {lossy:.0} bytes a second");
+    }
+}
+
 #[test]
 fn refusals_reach_the_operator() {
     let mut world = World::new(Weather::FINE, 11);
