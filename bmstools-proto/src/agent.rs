@@ -408,6 +408,7 @@ impl Endpoint {
         }
         if !session.queued && session.connection.wants_transmit(now) {
             session.queued = true;
+            session.queued_port = session.port;
             if self.ready.len() <= session.port {
                 self.ready.resize_with(session.port + 1, VecDeque::new);
             }
@@ -447,10 +448,19 @@ impl Endpoint {
         if let Some(timer) = session.timer {
             self.timers.remove(&(timer, key));
         }
+        if session.queued
+            && let Some(ready) = self.ready.get_mut(session.queued_port)
+        {
+            // Left there, it would stay for as long as the port cannot send.
+            ready.retain(|&other| other != key);
+        }
         self.events.push_back(Event::Drained {
             session: session.id,
             key: connection.session_key(),
-            port: session.port,
+            port: session.opened_port,
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,10 +24,14 @@ const UNAUTHENTICATED_FRAGMENTS: u16 = 8;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) connection: Connection,
+    /// Where its open came in.
+    pub(super) opened_port: usize,
     /// Where its last frame came in, and its frames go out.
     pub(super) port: usize,
-    /// Whether it stands in its port's queue of sessions with something to send.
+    /// Whether it stands in the queue of sessions with something to send of
+    /// `queued_port`.
     pub(super) queued: bool,
+    pub(super) queued_port: usize,
     /// When it looks at its timeouts next.
     pub(super) timer: Option<Instant>,
     config: Arc<Config>,
@@ -83,8 +87,10 @@ impl Session {
         let mut session = Self {
             id,
             connection,
+            opened_port: port,
             port,
             queued: false,
+            queued_port: port,
             timer: None,
             config,
             state: State::Opening,
