@@ -19,7 +19,7 @@ mod server;
 mod session;
 mod signals;
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -35,8 +35,9 @@ fn main() -> ExitCode {
     match configured(&args).and_then(|config| run::run(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not through the log, whose filter may leave it out.
-            eprintln!("bmstools-agent: {error:#}");
+            // Not through the log, whose filter may leave it out. Nobody may be
+            // reading any more.
+            let _ = writeln!(stderr(), "bmstools-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -76,6 +77,9 @@ fn log_to_stderr(args: &RunArgs) {
     tracing_subscriber::fmt()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
+        // A full disk or a reader that went away must not end the agent, and
+        // telling of it on the same stderr panics.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .init();
 }

@@ -97,6 +97,8 @@ fn log(verbose: u8, quiet: bool) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // Telling on a stderr that cannot be written that it cannot panics.
+        .log_internal_errors(false)
         .compact()
         .init();
 }

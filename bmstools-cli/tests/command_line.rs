@@ -175,3 +175,17 @@ fn keygen_tells_programs_the_fingerprint() {
     assert!(object["fingerprint"].as_str().unwrap().starts_with("SHA256:"));
     assert!(Path::new(object["private"].as_str().unwrap()).is_file());
 }
+
+#[test]
+fn a_log_that_cannot_be_written_changes_no_exit_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let auth = directory.path().to_str().unwrap();
+    assert_eq!(bmstools(&["keygen", auth, "--bits", "1024"]).status.code(), Some(0));
+    let status = Command::new(env!("CARGO_BIN_EXE_bmstools"))
+        .args(["-vv", "-t", MAC, "-i", "nothing", "ping", "--key"])
+        .arg(directory.path().join("private.pem"))
+        .stderr(fs::File::options().write(true).open("/dev/full").unwrap())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(255));
+}
