@@ -110,13 +110,25 @@ fn write_all(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The message in one line, with nothing that a terminal would obey: parts of it
+/// are in the words of an agent, which may be anybody.
 fn one_line(message: &str) -> String {
-    message
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
+    let lines = message.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
+    let mut shown = String::new();
+    for c in lines.collect::<Vec<_>>().join("; ").chars() {
+        match c {
+            '\t' => shown.push(' '),
+            c if c.is_control() || turns_text(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Whether `c` changes the direction of the text around it, so that it reads as
+/// something else (Unicode Standard Annex 9, section 2).
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Exit code of bmstools' own failures, as ssh has it.
@@ -134,6 +146,16 @@ mod tests {
         let failure = Failure::from(cause);
         assert_eq!(one_line(&failure.to_string()), "while trying: first; second");
         assert_eq!(failure.exit_code(), 255);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_sent() {
+        let message = "no\u{1b}[2J\u{7}\tsuch\u{9b}1m \u{202e}f\u{e4}le\u{7f}\0";
+        assert_eq!(
+            one_line(message),
+            r"no\u{1b}[2J\u{7} such\u{9b}1m \u{202e}f\u{e4}le\u{7f}\u{0}"
+                .replace(r"\u{e4}", "\u{e4}")
+        );
     }
 
     #[test]
