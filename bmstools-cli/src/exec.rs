@@ -71,7 +71,18 @@ fn show(response: Response, output: &Output) -> Result<u8, Failure> {
                 "the agent reports success but no result: does it speak another --proto?"
             )));
         }
-        refusal => return Err(Failure::Other(refused("the command", &refusal))),
+        refusal => {
+            // A command that the agent killed has left what it wrote until then.
+            if let Some(data) = &refusal.data {
+                if output.json {
+                    let object = json!({ "stdout": data.stdout, "stderr": data.stderr });
+                    output.result(object, "")?;
+                } else {
+                    output.remote(&data.stdout, &data.stderr)?;
+                }
+            }
+            return Err(Failure::Other(refused("the command", &refusal)));
+        }
     };
     let ExecData { code, stdout, stderr } = &data;
     if output.json {
