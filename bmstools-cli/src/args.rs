@@ -174,7 +174,7 @@ Exit codes:
   1-254 exec: the command's own (128 + N where signal N ended it)
   255   bmstools failed, and one line on stderr says why
   2     the arguments make no sense
-  130   stopped by SIGINT, 143 by SIGTERM; the agent has been told";
+  130   stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP; the agent has been told";
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,7 @@ with_every_link!(
     json_output_is_one_value,
     a_command_past_its_time_is_killed,
     an_interrupted_operator_ends_the_remote_process_group,
+    an_operator_whose_terminal_is_gone_ends_the_remote_command,
     commands_run_beside_each_other,
 );
 
@@ -117,6 +118,21 @@ fn an_interrupted_operator_ends_the_remote_process_group(link: Link) -> Result<(
     let done = operator.wait(Duration::from_secs(5))?;
     ensure!(done.code() != Some(0), "{done:?}");
     require_end_of(&pids)
+}
+
+fn an_operator_whose_terminal_is_gone_ends_the_remote_command(link: Link) -> Result<()> {
+    let (bed, _agent) = Testbed::serving(link)?;
+    let pid = bed.path("pid");
+    let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
+    let mut operator = bed.operator().start(&["exec", "--", "sh", "-c", script.as_str()])?;
+    let written = poll(Duration::from_secs(10), || {
+        fs::read_to_string(&pid).ok().filter(|text| text.ends_with('\n'))
+    });
+    ensure!(written.is_some(), "the command did not start: {}", operator.stderr());
+    operator.signal(Signal::HUP)?;
+    let done = operator.wait(Duration::from_secs(5))?;
+    assert_eq!(done.code(), Some(129), "{done:?}");
+    require_end_of(&[written.unwrap_or_default()])
 }
 
 fn commands_run_beside_each_other(link: Link) -> Result<()> {
