@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SendFlags, send};
 use xdp::slab::{Slab, StackSlab};
@@ -63,7 +65,26 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Opens the socket of a queue. One that a process has just left is waited for:
+    /// the kernel gives it up a little after the process has ended.
     pub(super) fn open(
+        ifindex: u32,
+        index: u32,
+        sizes: &Sizes,
+        copy: CopyMode,
+    ) -> Result<Self, QueueError> {
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        loop {
+            match Self::try_open(ifindex, index, sizes, copy) {
+                Err(QueueError::Busy(_)) if Instant::now() < deadline => {
+                    thread::sleep(RELEASE_TURN);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn try_open(
         ifindex: u32,
         index: u32,
         sizes: &Sizes,
@@ -204,3 +225,6 @@ impl QueueError {
 /// Frames of one call.
 pub(super) const BATCH: usize = 64;
 const LEAST_COMPLETION: u32 = 64;
+/// For the kernel's work queue to get to the socket of a process that has ended.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+const RELEASE_TURN: Duration = Duration::from_millis(10);
