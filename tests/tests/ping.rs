@@ -8,6 +8,7 @@ use bmstools_tests::{KeyPair, Link, Testbed, with_every_link};
 with_every_link!(
     ping_says_how_long_each_step_took,
     json_output_is_one_value,
+    one_command_follows_another_without_a_pause,
     a_tagged_vlan_works,
     a_vlan_identifier_under_256_works,
     both_dialects_work_on_a_vlan,
@@ -32,6 +33,14 @@ fn json_output_is_one_value(link: Link) -> Result<()> {
     let (bed, _agent) = Testbed::serving(link)?;
     let json = bed.operator().json().run(&["ping"])?.success()?.json()?;
     ensure!(json.is_object(), "{json}");
+    Ok(())
+}
+
+fn one_command_follows_another_without_a_pause(link: Link) -> Result<()> {
+    let (bed, _agent) = Testbed::serving(link)?;
+    for _ in 0..20 {
+        bed.operator().run(&["ping"])?.success()?;
+    }
     Ok(())
 }
 
