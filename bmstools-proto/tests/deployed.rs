@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bmstools_common::ethernet::{Peer, Vlan};
-use bmstools_proto::operator::{Client, Event, Request};
+use bmstools_proto::operator::{Client, Event, Request, SessionError};
 use bmstools_proto::response::Code;
 use bmstools_proto::wire::{Frame, Kind};
 use bmstools_proto::{Config, Dialect};
@@ -142,6 +142,40 @@ fn two_hundred_sessions_of_an_operator_that_begins_to_wait_late_do_not_stall() {
     }
 }
 
+/// A probe is a repetition of a finished message, which spoils the next.
+#[test]
+fn nobody_is_asked_for_a_sign_of_life_during_a_long_command() {
+    let mut world = World::new(Weather::FINE, 3);
+    world.vlan = vlan();
+    world.host.command_time = Duration::from_secs(250);
+    world.add(Dialect::V1Deployed, &KEY, vec![Request::Exec(b"sleep 250".to_vec())]);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.host.commands.len(), 1);
+    let sent = world.air.sent;
+    world.pass(Duration::from_secs(240));
+    assert_eq!(world.air.sent, sent);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.workers[0].outcome, Some(Ok(())));
+}
+
+#[test]
+fn an_agent_that_never_answers_is_noticed_although_it_cannot_be_asked() {
+    let mut world = World::new(Weather { delay: ms(2), ..Weather::FINE }, 4);
+    world.vlan = vlan();
+    world.add(Dialect::V1Deployed, &KEY, vec![Request::File(b"/x".to_vec())]);
+    while world.host.files.is_empty() {
+        world.pass(ms(1));
+    }
+    world.air.weather.loss = 1.0;
+    let asked = world.now;
+    world.run(Duration::from_secs(1000));
+    let outcome = &world.workers[0].outcome;
+    assert!(matches!(outcome, Some(Err(SessionError::Lost { .. }))), "{outcome:?}");
+    let config = Config::default();
+    let waited = world.workers[0].finished_at.unwrap() - asked;
+    assert!(waited <= config.deployed_response_timeout, "noticed after {waited:?}");
+}
+
 /// An agent that keeps one reassembly buffer a session, whatever the sequence: a
 /// repeated frame of a finished message spoils the next.
 struct OldAgent {
@@ -263,6 +297,7 @@ fn push_to_old_agent(loss: f64, seed: u64, len: usize) {
     let limit = now + Duration::from_secs(7200);
     let mut buffer = [0; 1500];
     let mut under_way = 0;
+    let mut repeated = 0;
     while !ended {
         assert!(now < limit, "seed {seed} hangs");
         while let Some((to, mut frame)) = air.pop_due(now) {
@@ -280,6 +315,11 @@ fn push_to_old_agent(loss: f64, seed: u64, len: usize) {
                 Event::Authenticated => client.request(now, Request::File(b"/x".to_vec())),
                 Event::Response(response) => {
                     assert_eq!(response.code, Code::Success);
+                    if client.retransmitted() > repeated {
+                        let fits = 32 * (1500 - 20);
+                        assert!(client.max_data() <= fits, "a lossy link, and it grows");
+                    }
+                    repeated = client.retransmitted();
                     if left.is_empty() {
                         client.end(now);
                     } else {

@@ -167,7 +167,10 @@ fn an_answer_without_a_key_opens_nothing_and_the_real_one_does() {
         client.handle_frame(now, peer, &mut bad.emit());
         assert!(client.poll_event().is_none(), "{bad:?}");
     }
-    assert_eq!(client.stats().refused, 5);
+    let elsewhere = Peer { mac: OPERATOR, ..peer };
+    client.handle_frame(now, elsewhere, &mut open.emit());
+    assert!(client.poll_event().is_none(), "another host answered");
+    assert_eq!(client.stats().refused, 6);
     client.handle_frame(now, peer, &mut open.emit());
     assert!(matches!(client.poll_event(), Some(bmstools_proto::operator::Event::Opened)));
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bmstools_common::ethernet::{Mac, Peer, Vlan};
 use bmstools_proto::agent::{Challenge, Endpoint, Event, Request};
-use bmstools_proto::response::Response;
+use bmstools_proto::response::{ExecData, Response};
 use bmstools_proto::wire::{Frame, Kind};
 use bmstools_proto::{Config, Dialect};
 use md5::{Digest, Md5};
@@ -235,13 +235,19 @@ fn frames_with_another_session_s_keys_are_refused() {
     let peer = hand.peer;
     let elsewhere = Peer { vlan: Vlan::tagged(5).unwrap(), ..peer };
     let other = Peer { mac: Mac([2, 0, 0, 0, 0, 9]), ..peer };
+    let ack = Frame { kind: Kind::Ack, sequence: 0, data: b"", ..frame };
+    hand.put(&mut endpoint, now, &Frame { srckey: 78, ..ack });
+    assert_eq!(endpoint.stats().refused, 1);
+    // An acknowledgement may come from a peer that does not know its key yet.
+    hand.put(&mut endpoint, now, &Frame { srckey: 0, ..ack });
+    assert_eq!(endpoint.stats().refused, 1);
     for (peer, srckey) in [(elsewhere, OPERATOR_KEY), (other, OPERATOR_KEY), (peer, 78), (peer, 0)]
     {
         hand.peer = peer;
         hand.put(&mut endpoint, now, &Frame { srckey, ..frame });
         assert_eq!(hand.poll(&mut endpoint, now), IGNORED);
     }
-    assert_eq!(endpoint.stats().refused, 4);
+    assert_eq!(endpoint.stats().refused, 5);
 }
 
 #[test]
@@ -310,4 +316,59 @@ fn acknowledgements_that_cannot_be_sent_do_not_pile_up() {
     let mut buffer = [0; 1500];
     let acks = std::iter::from_fn(|| endpoint.poll_transmit(now, 0, &mut buffer)).count();
     assert_eq!(acks, config.max_acks);
+}
+
+#[test]
+fn an_open_is_repeated_before_anything_followed_and_another_one_after() {
+    let (mut endpoint, now) = agent(Config::default());
+    let mut hand = Hand::open(&mut endpoint, now, 1);
+    let key = std::mem::take(&mut hand.key);
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Open, (0, 1, 0), b""), TAKEN);
+    assert_eq!(endpoint.session_count(), 1);
+    hand.key = key;
+    hand.message(&mut endpoint, now, Kind::Data, b"x");
+    hand.key = 0;
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Open, (0, 1, 0), b""), TAKEN);
+    assert_eq!(endpoint.session_count(), 2);
+    assert!(matches!(endpoint.poll_event(), Some(Event::Opened { .. })));
+}
+
+#[test]
+fn a_message_past_the_limit_is_refused_whatever_its_fragments() {
+    let (mut endpoint, now) = agent(Config { max_message: 1000, ..Config::default() });
+    let mut hand = Hand::open(&mut endpoint, now, 1);
+    hand.authenticate(&mut endpoint, now);
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Data, (3, 1, 0), &[7; 1001]), IGNORED);
+    let long = [&[EXECUTE][..], &1001u32.to_be_bytes()].concat();
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Control, (3, 2, 0), &long), IGNORED);
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Data, (3, 2, 0), &[7; 600]), TAKEN);
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Data, (3, 2, 1), &[7; 600]), IGNORED);
+    assert_eq!(hand.frame(&mut endpoint, now, Kind::Data, (3, 2, 1), &[7; 400]), TAKEN);
+}
+
+#[test]
+fn sessions_take_turns_frame_by_frame() {
+    let (mut endpoint, now) = agent(Config::default());
+    let mut peers = Vec::new();
+    for n in 1..=3 {
+        let mut hand = Hand::open(&mut endpoint, now, n);
+        hand.authenticate(&mut endpoint, now);
+        let command = control(EXECUTE, b"true");
+        assert_eq!(hand.message(&mut endpoint, now, Kind::Control, &command), TAKEN);
+        let Some(Event::Request { session, .. }) = endpoint.poll_event() else {
+            panic!("no request")
+        };
+        peers.push((hand.peer, session));
+    }
+    for (_, session) in &peers {
+        let data = ExecData { code: 0, stdout: "x".repeat(10_000), stderr: String::new() };
+        endpoint.respond(now, *session, Response { data: Some(data), ..Response::success() });
+    }
+    let mut buffer = [0; 1500];
+    for round in 0..6 {
+        for (peer, _) in &peers {
+            let (to, _) = endpoint.poll_transmit(now, 0, &mut buffer).unwrap();
+            assert_eq!(to, *peer, "round {round}");
+        }
+    }
 }

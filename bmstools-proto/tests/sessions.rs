@@ -173,6 +173,43 @@ fn an_operator_that_dies_leaves_no_session_and_no_command() {
 }
 
 #[test]
+fn an_operator_that_dies_within_a_message_leaves_no_session() {
+    for dialect in DIALECTS {
+        let mut world = World::new(Weather { delay: ms(1), ..Weather::FINE }, 9);
+        world.vlan = Vlan::tagged(1708).unwrap();
+        world.add(dialect, &KEY, push("/x", &random_bytes(900_000, 1), 900_000));
+        while !world.host.files.contains_key(&b"/x"[..]) {
+            world.pass(ms(1));
+        }
+        // The answer has to get there, in the deployed dialect after its delay.
+        world.pass(if dialect == Dialect::V1 { ms(6) } else { ms(13) });
+        assert!(world.host.files[&b"/x"[..]].is_empty());
+        world.workers.clear();
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.host.endpoint.session_count(), 0, "{dialect:?}");
+        assert!(matches!(world.host.ended[..], [(_, EndReason::PeerGone)]));
+    }
+}
+
+#[test]
+fn an_operator_that_dies_before_it_knows_of_the_end_leaves_no_session() {
+    for dialect in DIALECTS {
+        let mut world = World::new(Weather::FINE, 9);
+        world.vlan = Vlan::tagged(1708).unwrap();
+        world.host.command_time = Duration::from_secs(1000);
+        world.add(dialect, &KEY, vec![exec("sleep 1000")]);
+        world.pass(ms(100));
+        world.workers.clear();
+        for session in world.host.endpoint.sessions().collect::<Vec<_>>() {
+            world.host.endpoint.close(world.now, session);
+        }
+        world.pass(Duration::from_secs(40));
+        assert_eq!(world.host.endpoint.session_count(), 0, "{dialect:?}");
+        assert_eq!(world.host.drained, 1);
+    }
+}
+
+#[test]
 fn a_long_command_outlives_the_idle_timeout() {
     for dialect in DIALECTS {
         let mut world = World::new(Weather::FINE, 10);
