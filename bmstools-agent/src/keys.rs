@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use bmstools_proto::keys::{PrivateKey, PublicKey};
+use rustix::process::geteuid;
 use tracing::{debug, info, warn};
 
 /// The directory of the authorised keys.
@@ -153,14 +154,25 @@ fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
         .with_context(|| format!("{} is not a public key that can be used here", path.display()))
 }
 
-/// Refuses what every user of the host could write: whoever can put a key there
-/// is root here.
+/// Refuses what others than root and this process's user could write: whoever can
+/// put a key there is root here.
 fn check_not_writable(path: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    // In a sticky directory others add files but cannot replace these.
-    let sticky = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
-    if metadata.mode() & 0o002 != 0 && !sticky {
-        bail!("{} may be written by everybody; run `chmod o-w {}`", path.display(), path.display());
+    check_rights(path, metadata.uid(), metadata.gid(), metadata.mode())
+}
+
+fn check_rights(path: &Path, owner: u32, group: u32, mode: u32) -> anyhow::Result<()> {
+    let shown = path.display();
+    if owner != 0 && owner != geteuid().as_raw() {
+        bail!(
+            "{shown} belongs to user {owner}, who could put keys there; run `chown root {shown}`"
+        );
+    }
+    if mode & 0o002 != 0 {
+        bail!("{shown} may be written by everybody; run `chmod o-w {shown}`");
+    }
+    if mode & 0o020 != 0 && group != 0 {
+        bail!("{shown} may be written by group {group}; run `chmod g-w {shown}`");
     }
     Ok(())
 }

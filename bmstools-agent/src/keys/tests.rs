@@ -135,3 +135,22 @@ fn more_keys_than_an_operator_could_try_are_refused() {
     assert!(refusal(&dir).contains("65 keys"), "{}", refusal(&dir));
     assert_eq!(fingerprints(&dir).len(), MAX_KEYS);
 }
+
+#[test]
+fn only_root_and_the_agents_own_user_may_be_able_to_write_keys() {
+    let refused = |owner, group, mode| {
+        let refused = check_rights(Path::new("/auth/public.pem"), owner, group, mode);
+        refused.err().map(|error| error.to_string())
+    };
+    for (owner, group, mode) in
+        [(0, 0, 0o644), (0, 0, 0o664), (0, 7, 0o755), (geteuid().as_raw(), 7, 0o600)]
+    {
+        assert_eq!(refused(owner, group, mode), None, "{owner} {group} {mode:o}");
+    }
+    let says = refused(4242, 0, 0o644).unwrap();
+    assert!(says.contains("user 4242") && says.contains("chown root /auth/public.pem"), "{says}");
+    let says = refused(0, 7, 0o664).unwrap();
+    assert!(says.contains("group 7") && says.contains("chmod g-w"), "{says}");
+    // A sticky directory, too: anybody may add a file to it.
+    assert!(refused(0, 0, 0o41777).unwrap().contains("chmod o-w"));
+}
