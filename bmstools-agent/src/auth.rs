@@ -1,10 +1,12 @@
 //! Makes challenges, one after the other and off the frame loop: however many
-//! sessions ask, they take one core at most.
+//! sessions ask, they take one core at most. The thread is theirs alone, so that
+//! nobody is kept out where a hanging file system holds those for files.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bmstools_proto::agent::{Challenge, SessionId};
 use rand::rngs::OsRng;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use crate::keys::KeyDir;
 use crate::session::{Message, Outbox};
@@ -17,15 +19,15 @@ pub(crate) struct Wanted {
     pub(crate) attempt: usize,
 }
 
-/// Answers everything from `wanted`, until the frame loop has ended.
-pub(crate) async fn run(keys: KeyDir, mut wanted: mpsc::Receiver<Wanted>, outbox: Outbox) {
-    while let Some(Wanted { session, attempt }) = wanted.recv().await {
-        let keys = keys.clone();
-        let made = spawn_blocking(move || {
+/// Answers everything from `wanted`, until the frame loop has ended. Blocks.
+pub(crate) fn run(keys: &KeyDir, mut wanted: mpsc::Receiver<Wanted>, outbox: &Outbox) {
+    while let Some(Wanted { session, attempt }) = wanted.blocking_recv() {
+        let make = || {
             let key = keys.for_attempt(attempt)?;
             Some((Challenge::new(&key, &mut OsRng), key.fingerprint()))
-        });
-        let challenge = made.await.unwrap_or_default();
-        outbox.send(Message::Challenge(session, challenge)).await;
+        };
+        // The next session's challenge must come all the same.
+        let challenge = catch_unwind(AssertUnwindSafe(make)).unwrap_or_default();
+        outbox.send_blocking(Message::Challenge(session, challenge));
     }
 }

@@ -89,6 +89,17 @@ impl Files {
         }
     }
 
+    /// Whether [`settle`](Self::settle) has nothing to do.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.begun.is_none()
+    }
+
+    /// Whether neither [`end`](Self::end) nor dropping this has anything to do, so
+    /// that both may be done anywhere.
+    pub(crate) fn leave_nothing(&self) -> bool {
+        self.is_settled() && !self.owner.owns_any()
+    }
+
     /// Puts the file that was begun in place, if any.
     ///
     /// # Errors

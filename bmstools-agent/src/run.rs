@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -52,7 +53,11 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     runtime.spawn(signals.run(keys.clone(), outbox.clone()));
     let (mut ports, groups) = open_ports(config)?;
     let (wanted, asked) = mpsc::channel(config.sessions.max);
-    runtime.spawn(auth::run(keys, asked, outbox.clone()));
+    let challenges = outbox.clone();
+    thread::Builder::new()
+        .name("challenges".into())
+        .spawn(move || auth::run(&keys, asked, &challenges))
+        .context("cannot start threads")?;
     let (alive, tasks) = mpsc::channel(1);
     let mut server = Server {
         endpoint: Endpoint::new(protocol(config), rand::random()),
@@ -145,7 +150,7 @@ fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
     }
 }
 
-/// Threads for files and keys. Each file has one in use at most.
+/// Threads for files. Each file has one in use at most.
 const BLOCKING_THREADS: usize = 64;
 /// Time for sessions' tasks to end.
 const LAST_TIME: Duration = Duration::from_secs(5);

@@ -51,6 +51,13 @@ impl Outbox {
             self.waker.wake();
         }
     }
+
+    /// As [`send`](Self::send), from a thread that may block.
+    pub(crate) fn send_blocking(&self, message: Message) {
+        if self.messages.blocking_send(message).is_ok() {
+            self.waker.wake();
+        }
+    }
 }
 
 /// What all sessions share.
@@ -171,9 +178,15 @@ impl Task {
     /// the command.
     async fn execute(&mut self, files: Files, command: &[u8]) -> Result<(Files, Response), Stop> {
         debug!(session = ?self.session, bytes = command.len(), "a command");
-        let (files, settled) = blocking(files, Files::settle).await?;
-        if let Err(failure) = settled {
-            return Ok((files, failure));
+        let mut files = files;
+        // A session without files needs none of the threads that a hanging file
+        // system may hold.
+        if !files.is_settled() {
+            let (after, settled) = blocking(files, Files::settle).await?;
+            if let Err(failure) = settled {
+                return Ok((after, failure));
+            }
+            files = after;
         }
         let ended = Pin::new(&mut self.ended);
         match self.shared.executor.run(command, ended).await {
@@ -184,6 +197,7 @@ impl Task {
 
     async fn end(self, files: Files, ending: Ending) {
         let ended = match ending {
+            _ if files.leave_nothing() => Ok(None),
             Ending::Clean => spawn_blocking(move || files.end().err()).await,
             Ending::Aborted | Ending::Broken => {
                 spawn_blocking(move || drop(files)).await.map(|()| None)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
@@ -14,52 +15,59 @@ use tracing::warn;
 /// to the same path since: then it is that one's.
 #[derive(Default)]
 pub(crate) struct Scripts {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    owners: HashMap<PathBuf, u64>,
-    next: u64,
+    /// Each script's path and its owner. Locked while scripts are removed, which
+    /// takes for ever on a file system that hangs.
+    owners: Mutex<HashMap<PathBuf, u64>>,
+    /// The number of the next owner.
+    next: AtomicU64,
 }
 
 /// A session's share of the scripts. Removes them when dropped.
 pub(crate) struct Owner {
     scripts: Arc<Scripts>,
     number: u64,
+    owned_any: bool,
 }
 
 impl Scripts {
-    /// A session that has none yet.
+    /// A session that has none yet. Never blocks.
     pub(crate) fn owner(self: &Arc<Self>) -> Owner {
-        let mut inner = self.lock();
-        inner.next += 1;
-        Owner { number: inner.next, scripts: Arc::clone(self) }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Owner { number, scripts: Arc::clone(self), owned_any: false }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, u64>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Owner {
     /// Whether the session may push one more.
     pub(crate) fn has_room(&self) -> bool {
-        let inner = self.scripts.lock();
-        inner.owners.values().filter(|owner| **owner == self.number).count() < MAX_SCRIPTS
+        let owners = self.scripts.lock();
+        owners.values().filter(|owner| **owner == self.number).count() < MAX_SCRIPTS
     }
 
     /// Makes the script at `path` this session's.
-    pub(crate) fn own(&self, path: &Path) {
-        self.scripts.lock().owners.insert(path.to_owned(), self.number);
+    pub(crate) fn own(&mut self, path: &Path) {
+        self.owned_any = true;
+        self.scripts.lock().insert(path.to_owned(), self.number);
+    }
+
+    /// Whether dropping this may have scripts to remove, and block.
+    pub(crate) fn owns_any(&self) -> bool {
+        self.owned_any
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if !self.owned_any {
+            return;
+        }
         // Removed under the lock: what another session puts there next is its own.
-        let mut inner = self.scripts.lock();
-        for (path, _) in inner.owners.extract_if(|_, owner| *owner == self.number) {
+        let mut owners = self.scripts.lock();
+        for (path, _) in owners.extract_if(|_, owner| *owner == self.number) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     warn!(path = %path.display(), %error, "cannot remove a one-shot script");

@@ -48,7 +48,8 @@ fn server(
     let (outbox, inbox) = Outbox::new(waker.clone(), 64);
     let (wanted, asked) = mpsc::channel(8);
     let (alive, tasks) = mpsc::channel(1);
-    runtime.spawn(auth::run(KeyDir::new(keys), asked, outbox.clone()));
+    let (keys, challenges) = (KeyDir::new(keys), outbox.clone());
+    thread::spawn(move || auth::run(&keys, asked, &challenges));
     let shared = Shared {
         executor: Executor::new(Config::parse("").unwrap().exec),
         scripts: Arc::default(),
@@ -70,10 +71,13 @@ fn server(
 
 impl Fixture {
     fn new() -> Self {
+        Self::on(Runtime::new().unwrap())
+    }
+
+    fn on(runtime: Runtime) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::generate(1024, &mut rand::rngs::OsRng).unwrap();
         fs::write(dir.path().join("public.pem"), key.public_key().to_pem()).unwrap();
-        let runtime = Runtime::new().unwrap();
         let (mut server, waker, outbox, tasks) = server(&runtime, dir.path(), Groups::new([1]));
         let (here, there) = pair(AGENT, OPERATOR, 1500).unwrap();
         let served = thread::spawn(move || {
@@ -136,6 +140,23 @@ fn a_command_is_run_and_its_outcome_comes_back() {
     let data = operator.ask(exec("echo out; echo err >&2; exit 3")).data.unwrap();
     assert_eq!((data.code, &data.stdout[..], &data.stderr[..]), (3, "out\n", "err\n"));
     assert!(matches!(operator.end(), Told::Ended));
+    assert_eq!(f.stop(), 0);
+}
+
+#[test]
+fn commands_run_where_every_thread_for_files_hangs() {
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build();
+    let mut f = Fixture::on(threads.unwrap());
+    let (release, hanging) = std::sync::mpsc::channel::<()>();
+    f.runtime.spawn_blocking(move || hanging.recv());
+    let mut operator = f.operator();
+    assert_eq!(operator.ask(exec("echo served")).data.unwrap().stdout, "served\n");
+    assert!(matches!(operator.end(), Told::Ended));
+    drop(release);
     assert_eq!(f.stop(), 0);
 }
 
