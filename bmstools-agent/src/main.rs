@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod claim;
 mod cli;
 mod config;
 mod counters;

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::claim::Claim;
 use crate::config::Config;
 use crate::exec::Executor;
 use crate::file::Scripts;
@@ -51,6 +52,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         Signals::new().context("cannot catch signals")?
     };
     runtime.spawn(signals.run(keys.clone(), outbox.clone()));
+    let claims = claim(config)?;
     let (mut ports, groups) = open_ports(config)?;
     let (wanted, asked) = mpsc::channel(config.sessions.max);
     let challenges = outbox.clone();
@@ -82,11 +84,19 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     // Breaks every session that is left: its commands die, its files go.
     drop(server);
     drop(ports);
+    drop(claims);
     wait_for(&runtime, tasks);
     runtime.shutdown_timeout(LAST_TIME);
     ran.context("a network interface failed")?;
     info!("ended");
     Ok(())
+}
+
+fn claim(config: &Config) -> anyhow::Result<Vec<Claim>> {
+    let claim = |interface: &String| {
+        Claim::on(interface).with_context(|| format!("cannot serve {interface}"))
+    };
+    config.interfaces.iter().map(claim).collect()
 }
 
 fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {

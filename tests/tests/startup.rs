@@ -54,6 +54,15 @@ fn a_private_key_that_others_can_read_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_second_agent_on_an_interface_names_the_first() -> Result<()> {
+    for link in [Link::Xdp, Link::XdpGeneric, Link::Packet] {
+        let (bed, _agent) = Testbed::serving(link)?;
+        require_refusal(bed.agent_command()?, &["another bmstools-agent", nic::NAME])?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_missing_interface_is_named() -> Result<()> {
     for link in [Link::Xdp, Link::XdpGeneric, Link::Packet] {
         let bed = Testbed::new(link)?;
