@@ -8,6 +8,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
+use std::io::{self, Write};
+
 pub mod agent;
 pub mod binaries;
 pub mod command;
@@ -34,3 +37,9 @@ pub use namespace::Namespace;
 pub use operator::Operator;
 pub use relay::Relay;
 pub use testbed::Testbed;
+
+/// Prints a line that is seen whether the test fails or not: the test runner
+/// keeps only what the print macros write to itself.
+pub fn report(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

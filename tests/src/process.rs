@@ -118,6 +118,11 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has written to its standard output.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.lock().bytes).into_owned()
+    }
+
     /// What it has written to its standard error.
     pub fn stderr(&self) -> String {
         match &self.log {

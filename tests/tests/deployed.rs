@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bmstools_tests::peer::{DeployedAgent, Options};
 use bmstools_tests::relay::Impairments;
-use bmstools_tests::{KeyPair, Link, Operator, Testbed, data, with_every_link};
+use bmstools_tests::{KeyPair, Link, Operator, Testbed, data, report, with_every_link};
 
 with_every_link!(
     two_hundred_sessions_of_a_deployed_operator_never_stall,
@@ -25,7 +25,8 @@ fn two_hundred_sessions_of_a_deployed_operator_never_stall(link: Link) -> Result
         assert_eq!(response["data"]["stdout"], format!("{number}\n"), "{response}");
         operator.end()?;
     }
-    eprintln!("200 sessions took {:?}", started.elapsed());
+    let took = started.elapsed();
+    report(format_args!("--link {link}: 200 sessions of a deployed operator took {took:.2?}"));
     Ok(())
 }
 
@@ -44,7 +45,6 @@ fn a_push_to_a_deployed_agent_over_a_lossy_cable_is_exact(link: Link) -> Result<
     let agent = DeployedAgent::start(bed.agent_end(), &bed.keys)?;
     push(&bed, &agent, 300_000)?;
     let counts = bed.relay()?.counts();
-    eprintln!("{counts:?}");
     ensure!(counts.lost > 1, "too little was lost: {counts:?}");
     Ok(())
 }
@@ -70,6 +70,9 @@ fn push(bed: &Testbed, agent: &DeployedAgent, len: u64) -> Result<()> {
     };
     std::fs::write(bed.path("arrived"), arrived)?;
     data::require_same(&sent, &bed.path("arrived"))?;
-    eprintln!("{len} bytes to a deployed agent took {:?}", done.took);
+    report(format_args!(
+        "--link {}: {len} bytes to a deployed agent took {:.2?}",
+        bed.link, done.took
+    ));
     Ok(())
 }

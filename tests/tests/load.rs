@@ -11,7 +11,7 @@ use bmstools_tests::memory::{self, MIB};
 use bmstools_tests::nic::{self, Statistics};
 use bmstools_tests::peer::{HandOperator, Options};
 use bmstools_tests::testbed::AGENT_MAC;
-use bmstools_tests::{Agent, Flood, Link, Testbed, data, wire, with_every_link};
+use bmstools_tests::{Agent, Flood, Link, Testbed, data, report, wire, with_every_link};
 use rustix::process::Signal;
 
 with_every_link!(
@@ -49,7 +49,7 @@ fn sixty_four_sessions_answer_while_one_sleeps(link: Link) -> Result<()> {
     for answer in answers {
         slowest = slowest.max(answer.map_err(|_| anyhow!("an operator panicked"))??);
     }
-    eprintln!("the slowest of 63 answers took {slowest:?}");
+    report(format_args!("--link {link}: the slowest of 63 answers took {slowest:?}"));
     ensure!(slowest < Duration::from_secs(1), "an answer took {slowest:?}");
     ensure!(sleeper.receive(Duration::ZERO)?.is_none(), "the sleeper woke early");
     Ok(())
@@ -90,11 +90,11 @@ fn a_gibibyte_arrives_exact_in_little_memory(link: Link) -> Result<()> {
     let took = push(&bed, &sent, &arrived)?;
     data::require_same(&sent, &arrived)?;
     let peak = agent.memory()?.peak;
-    eprintln!(
-        "--link {link}: 1 GiB in {took:?}: {:.2} Gb/s; the agent's memory peaked at {} MiB",
+    report(format_args!(
+        "--link {link}: 1 GiB in {took:.2?}: {:.2} Gb/s; the agent's memory peaked at {} MiB",
         gigabits(GIB, took),
         peak / MIB
-    );
+    ));
     ensure!(peak < 64 * MIB, "the agent's memory peaked at {} MiB", peak / MIB);
     Ok(())
 }
@@ -115,12 +115,12 @@ fn a_flood_from_a_neighbour_stops_nobody_and_every_frame_is_accounted_for(
     let sent = flood.finish()?;
     data::require_same(&path("sent"), &path("flooded"))?;
     let peak = agent.memory()?.peak;
-    eprintln!(
+    report(format_args!(
         "--link {link}: {:.2} Gb/s, flooded {:.2}; the agent's memory peaked at {} MiB",
         gigabits(FLOODED, quiet),
         gigabits(FLOODED, flooded),
         peak / MIB
-    );
+    ));
     ensure!(peak < 64 * MIB, "the agent's memory peaked at {} MiB", peak / MIB);
 
     let after = Snapshot::take(&bed, &mut agent)?;

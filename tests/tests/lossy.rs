@@ -1,6 +1,7 @@
 //! Over a bad cable everything arrives, and arrives exact.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use bmstools_tests::memory::MIB;
 use bmstools_tests::relay::Impairments;
-use bmstools_tests::{Link, Testbed, data, with_every_link};
+use bmstools_tests::{Link, Testbed, data, report, with_every_link};
 
 with_every_link!(
     a_push_over_a_bad_cable_is_exact,
@@ -32,7 +33,7 @@ fn a_push_over_a_bad_cable_is_exact(link: Link) -> Result<()> {
     let done = bed.operator().push(&sent, &bed.path("arrived"))?;
     data::require_same(&sent, &bed.path("arrived"))?;
     let counts = bed.relay()?.require_impaired()?;
-    eprintln!("20 MiB over a bad cable took {:?}: {counts:?}", done.took);
+    report(format_args!("--link {link}: 20 MiB took {:.2?}: {counts:?}", done.took));
     Ok(())
 }
 
@@ -66,7 +67,7 @@ fn two_hundred_commands_over_a_bad_cable_run_once_each(link: Link) -> Result<()>
 
 /// The operators share one interface, where only one XDP program can be: their
 /// link is AF_PACKET.
-fn run_one(bed: &Testbed, log: &std::path::Path, number: usize) -> Result<()> {
+fn run_one(bed: &Testbed, log: &Path, number: usize) -> Result<()> {
     let script =
         format!("echo {number} >> {}; echo out {number}; exit {}", log.display(), number % 7);
     let done = bed.operator().link(Link::Packet).exec(&["sh", "-c", &script])?;
@@ -80,7 +81,7 @@ fn a_cable_that_changes_bytes_does_not_bring_the_agent_down(link: Link) -> Resul
     let mut agent = bed.start_agent()?;
     let sent = bed.random_file("sent", MIB)?;
     // This dialect has no check of its own: the outcome is the cable's.
-    let mut push = bed.operator().start(&[std::path::Path::new("push"), &sent, &bed.path("x")])?;
+    let mut push = bed.operator().start(&[Path::new("push"), &sent, &bed.path("x")])?;
     let _ = push.wait(Duration::from_secs(10));
     drop(push);
     bed.relay()?.require_impaired()?;
@@ -97,7 +98,8 @@ fn a_long_way_costs_time_only(link: Link) -> Result<()> {
     let sent = bed.random_file("sent", 4 * MIB)?;
     let done = bed.operator().push(&sent, &bed.path("arrived"))?;
     data::require_same(&sent, &bed.path("arrived"))?;
-    eprintln!("4 MiB over a round trip of 50 ms took {:?}", done.took);
+    let took = done.took;
+    report(format_args!("--link {link}: 4 MiB over a round trip of 50 ms took {took:.2?}"));
     Ok(())
 }
 
