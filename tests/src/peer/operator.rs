@@ -135,9 +135,10 @@ impl HandOperator {
     ///
     /// Where the interface is gone.
     pub fn send_frame(&mut self, frame: &Frame) -> Result<()> {
-        self.tap.send(frame, self.agent, self.options.dialect)?;
+        // Before the frame leaves: this thread may be kept waiting after that, and
+        // an answer is not early for it.
         self.sent_at = Instant::now();
-        Ok(())
+        self.tap.send(frame, self.agent, self.options.dialect)
     }
 
     /// Sends these bytes as a frame and waits for nothing.
