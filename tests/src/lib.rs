@@ -12,11 +12,13 @@ use std::fmt;
 use std::io::{self, Write};
 
 pub mod agent;
+pub mod bench;
 pub mod binaries;
 pub mod command;
 pub mod counters;
 pub mod data;
 pub mod flood;
+pub mod interrupt;
 pub mod keys;
 pub mod link;
 pub mod memory;

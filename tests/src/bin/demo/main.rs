@@ -8,7 +8,6 @@
 #![allow(clippy::print_stdout, reason = "the demonstration is its output")]
 
 mod hosts;
-mod interrupt;
 mod show;
 mod size;
 mod steps;
@@ -16,6 +15,7 @@ mod table;
 
 use std::process::ExitCode;
 
+use bmstools_tests::interrupt;
 use clap::Parser;
 
 use crate::size::Size;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::interrupt;
+use bmstools_tests::interrupt;
 
 /// Where a command is typed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,12 +9,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use bmstools_tests::memory::MIB;
 use bmstools_tests::testbed::{AGENT_MAC, OPERATOR_MAC};
-use bmstools_tests::{Agent, AgentCommand, Link, binaries, command, data, nic};
+use bmstools_tests::{Agent, AgentCommand, Link, binaries, command, data, interrupt, nic};
 
 use crate::hosts::{Hosts, KEY_VARIABLE};
 use crate::show::{self, Place, bold, run, step, succeed, typed};
 use crate::size::Size;
-use crate::{Arguments, interrupt, table};
+use crate::{Arguments, table};
 
 /// Everything, in order. What was made is removed on return, errors included.
 ///

@@ -17,7 +17,7 @@ static HAPPENED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 ///
 /// Where the kernel refuses.
-pub(crate) fn watch() -> Result<()> {
+pub fn watch() -> Result<()> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot watch signals")?;
     let (mut interrupt, mut terminate) = {
@@ -39,7 +39,7 @@ pub(crate) fn watch() -> Result<()> {
 }
 
 /// Whether a signal came.
-pub(crate) fn happened() -> bool {
+pub fn happened() -> bool {
     HAPPENED.load(Ordering::Relaxed)
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn happened() -> bool {
 /// # Errors
 ///
 /// As it says.
-pub(crate) fn check() -> Result<()> {
+pub fn check() -> Result<()> {
     if happened() {
         bail!("interrupted");
     }

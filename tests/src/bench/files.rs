@@ -1,0 +1,174 @@
+//! What is sent, and where it arrives: files that live in memory.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::memory::{self, MIB};
+use crate::{data, interrupt};
+
+/// A directory of sources and of what arrived. Removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Files {
+    directory: TempDir,
+    touch: RefCell<Vec<u8>>,
+}
+
+impl Files {
+    /// A directory with room for `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// Where no place has the room.
+    pub(crate) fn new(bytes: u64) -> Result<Self> {
+        let directory = memory::directory("bmstools-bench-", bytes)?;
+        Ok(Self { directory, touch: RefCell::new(vec![1; MIB as usize]) })
+    }
+
+    /// A path in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Whether the files are in memory.
+    pub(crate) fn in_memory(&self) -> bool {
+        self.directory.path().starts_with("/dev/shm")
+    }
+
+    /// A file of `bytes`: random ones, or, over [`MOST_RANDOM`], a hole that reads
+    /// as zeros and takes no memory.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub(crate) fn source(&self, bytes: u64) -> Result<PathBuf> {
+        let path = self.path(&format!("source-{bytes}"));
+        if path.exists() {
+            return Ok(path);
+        }
+        if bytes > MOST_RANDOM {
+            let file =
+                File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            file.set_len(bytes)?;
+        } else {
+            data::write_random(&path, bytes, bytes)?;
+        }
+        Ok(path)
+    }
+
+    /// A directory of `count` files of `bytes` each.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be made.
+    pub(crate) fn small(&self, count: usize, bytes: usize) -> Result<PathBuf> {
+        let directory = self.path(&format!("small-{count}"));
+        if directory.exists() {
+            return Ok(directory);
+        }
+        fs::create_dir(&directory)?;
+        for (number, content) in data::random(count as u64, count * bytes).chunks(bytes).enumerate()
+        {
+            fs::write(directory.join(format!("{number:05}")), content)?;
+        }
+        Ok(directory)
+    }
+
+    /// A path where nothing is, for `bytes` to arrive at. Their memory has been
+    /// used a moment ago: the first use of memory may be slow, where a host gives
+    /// it to this machine only then, and is nobody's merit.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room.
+    pub(crate) fn destination(&self, name: &str, bytes: u64) -> Result<PathBuf> {
+        let path = self.path(&format!("arrived-{name}"));
+        remove(&path)?;
+        let block = self.touch.borrow();
+        let mut file = File::create(&path)?;
+        let mut left = bytes;
+        while left > 0 {
+            interrupt::check()?;
+            let len = left.min(MIB);
+            file.write_all(&block[..len as usize])
+                .with_context(|| format!("no room for {} MiB", bytes / MIB))?;
+            left -= len;
+        }
+        drop(file);
+        remove(&path)?;
+        Ok(path)
+    }
+
+    /// Fails unless what arrived is what was sent: every byte where `thorough`,
+    /// else the length. Removes it.
+    ///
+    /// # Errors
+    ///
+    /// As it says.
+    pub(crate) fn check(&self, sent: &Path, arrived: &Path, thorough: bool) -> Result<()> {
+        let checked = match thorough {
+            true => data::require_same(sent, arrived),
+            false => same_length(sent, arrived),
+        };
+        let removed = remove(arrived);
+        checked.and(removed)
+    }
+}
+
+fn same_length(sent: &Path, arrived: &Path) -> Result<()> {
+    let expected = fs::metadata(sent)?.len();
+    let len = fs::metadata(arrived).context("nothing arrived")?.len();
+    ensure!(len == expected, "{expected} bytes were sent, {len} arrived");
+    Ok(())
+}
+
+/// Removes a file or a directory with all that is in it, where there is one.
+///
+/// # Errors
+///
+/// Where it cannot be removed.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = match path.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    };
+    removed.with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// Longer sources would not leave enough memory for what arrives.
+pub(crate) const MOST_RANDOM: u64 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_arrived_changed_or_short_is_noticed_and_removed() {
+        let files = Files::new(MIB).unwrap();
+        let source = files.source(5000).unwrap();
+        let arrived = files.destination("x", 5000).unwrap();
+        let mut bytes = fs::read(&source).unwrap();
+        fs::write(&arrived, &bytes).unwrap();
+        files.check(&source, &arrived, true).unwrap();
+        assert!(!arrived.exists());
+        bytes[4999] ^= 1;
+        fs::write(&arrived, &bytes).unwrap();
+        files.check(&source, &arrived, false).unwrap();
+        fs::write(&arrived, &bytes).unwrap();
+        files.check(&source, &arrived, true).unwrap_err();
+        assert!(!arrived.exists());
+        fs::write(&arrived, &bytes[1..]).unwrap();
+        files.check(&source, &arrived, false).unwrap_err();
+        files.check(&source, &arrived, false).unwrap_err();
+    }
+}
