@@ -36,7 +36,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
             Err(why) => Contestant::absent("scp", why),
             Ok(server) => Contestant::new("scp", |turn| {
                 moved(&context.files, turn, sizes, |source, destination| {
-                    sender("scp", peers::scp(&stage, server, None, source, destination))
+                    sender("scp", source, peers::scp(&stage, server, None, source, destination))
                 })
             }),
         };

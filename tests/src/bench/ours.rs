@@ -8,7 +8,7 @@ use super::contest::{Contestant, Turn, timed};
 use super::context::Context;
 use super::cores::{self, SENDER};
 use super::job;
-use super::peers::{LIMIT, Sizes};
+use super::peers::{Sizes, limit};
 use super::results::Run;
 use super::stage::Stage;
 use crate::testbed::{AGENT_MAC, DEPLOYED_VLAN};
@@ -108,6 +108,6 @@ fn run(
 fn send(operator: &Operator<'_>, source: &Path, destination: &Path) -> Result<f64> {
     let words = [Path::new("push"), source, destination];
     let mut process = cores::on(SENDER, || operator.clone().json().start(&words))?;
-    let finished = job::finish(&mut process, "bmstools push", LIMIT)?;
+    let finished = job::finish(&mut process, "bmstools push", limit(source))?;
     Ok(finished.json()?["retransmitted"].as_f64().unwrap_or_default())
 }

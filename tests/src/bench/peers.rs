@@ -69,14 +69,20 @@ pub(crate) fn moved(
     Ok(Run::rate(bytes, seconds).with_cpu(cpu))
 }
 
-/// Runs a command on the sender's core to its end.
+/// Runs a command that moves `source` on the sender's core to its end.
 ///
 /// # Errors
 ///
-/// Where it fails.
-pub(crate) fn sender(name: &str, command: Command) -> Result<()> {
+/// Where it fails or takes too long.
+pub(crate) fn sender(name: &str, source: &Path, command: Command) -> Result<()> {
     let mut process = cores::on(SENDER, || Process::start(name, command))?;
-    job::finish(&mut process, name, LIMIT).map(drop)
+    job::finish(&mut process, name, limit(source)).map(drop)
+}
+
+/// Time for moving a file: what takes longer is of no use to anybody.
+pub(crate) fn limit(source: &Path) -> Duration {
+    let bytes = source.metadata().map_or(0, |metadata| metadata.len());
+    LIMIT + Duration::from_secs(bytes / LEAST_RATE)
 }
 
 /// What goes over SSH: scp with three ciphers, sftp and rsync.
@@ -97,7 +103,7 @@ pub(crate) fn over_ssh<'a>(
     let scp = move |name: &'static str, cipher: Option<&'static str>| {
         Contestant::new(name, move |turn| {
             moved(files, turn, sizes, |source, destination| {
-                sender(name, scp(stage, server, cipher, source, destination))
+                sender(name, source, scp(stage, server, cipher, source, destination))
             })
         })
         .note(cipher.map_or("default cipher", |cipher| cipher))
@@ -111,7 +117,7 @@ pub(crate) fn over_ssh<'a>(
             )?;
             let mut command = server.client(stage, "sftp");
             command.arg("-q").arg("-b").arg(batch).arg(ssh::HOST);
-            sender("sftp", command)
+            sender("sftp", source, command)
         })
     });
     let rsync = match RSYNC.find() {
@@ -121,7 +127,7 @@ pub(crate) fn over_ssh<'a>(
                 let mut command = stage.sender().command(&program);
                 command.arg("-e").arg(format!("ssh -F {}", server.config().display()));
                 command.arg(source).arg(at(ssh::HOST, destination));
-                sender("rsync", command)
+                sender("rsync", source, command)
             })
         }),
     };
@@ -207,7 +213,7 @@ pub(crate) fn rsync_daemon<'a>(
             let name = destination.file_name().context("no name")?.to_string_lossy().into_owned();
             let mut command = stage.sender().command(&program);
             command.arg(source).arg(format!("rsync://{RECEIVER_ADDRESS}/files/{name}"));
-            sender("rsync", command)
+            sender("rsync", source, command)
         })
     })
     .note("plaintext")
@@ -244,13 +250,14 @@ pub(crate) fn start_rsync_daemon(stage: &Stage, files: &Files) -> Result<Result<
 /// `ready`, and waits for both.
 fn pair(
     name: &str,
+    source: &Path,
     receiving: Command,
     ready: impl FnMut() -> Result<bool>,
     sending: Command,
 ) -> Result<()> {
     let mut receiver = cores::on(RECEIVER, || Process::start(name, receiving))?;
     job::wait_until(&format!("{name} receives"), ready)?;
-    sender(name, sending)?;
+    sender(name, source, sending)?;
     job::finish(&mut receiver, name, LIMIT).map(drop)
 }
 
@@ -265,7 +272,7 @@ fn nc(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Result<()>
     let receiving = shell(stage.receiver(), "exec nc -l 5001 > \"$1\"", destination);
     let line = format!("exec nc -N {RECEIVER_ADDRESS} 5001 < \"$1\"");
     let sending = shell(stage.sender(), &line, source);
-    pair("nc", receiving, || stage.is_listening(5001), sending)
+    pair("nc", source, receiving, || stage.is_listening(5001), sending)
 }
 
 fn mbuffer(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Result<()> {
@@ -273,7 +280,7 @@ fn mbuffer(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Resul
     receiving.args(["-q", "-I", "5002", "-o"]).arg(destination);
     let mut sending = stage.sender().command("mbuffer");
     sending.args(["-q", "-i"]).arg(source).args(["-O", &format!("{RECEIVER_ADDRESS}:5002")]);
-    pair("mbuffer", receiving, || stage.is_listening(5002), sending)
+    pair("mbuffer", source, receiving, || stage.is_listening(5002), sending)
 }
 
 fn uftp(stage: &Stage, files: &Files, source: &Path, destination: &Path) -> Result<()> {
@@ -295,7 +302,7 @@ fn uftp(stage: &Stage, files: &Files, source: &Path, destination: &Path) -> Resu
     sending.args(["-R", "-1", "-q", "-Y", "aes256-gcm", "-h", "sha256", "-I", nic::NAME]);
     sending.args(["-B", "8388608", "-M", RECEIVER_ADDRESS, "-r", "0.01:0.01:0.2"]);
     sending.args(["-b", &(stage.mtu() - 100).to_string()]).arg(source);
-    sender("uftp", sending)?;
+    sender("uftp", source, sending)?;
     ensure!(!daemon.has_ended()?, "uftpd ended: {}", daemon.stderr());
     let name = source.file_name().context("no name")?;
     std::fs::rename(into.join(name), destination).context("nothing arrived")?;
@@ -308,13 +315,13 @@ fn udpcast(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Resul
     receiving.arg(destination);
     let mut sending = stage.sender().command("udp-sender");
     sending.args(["--nokbd", "--no-progress", "--interface", nic::NAME, "--full-duplex"]);
-    sending.args(["--min-receivers", "1", "--file"]).arg(source);
+    sending.args(["--min-receivers", "1", "--rexmit-hello-interval", "50", "--file"]).arg(source);
     let ready = || {
         let table =
             stage.receiver().enter(|| std::fs::read_to_string("/proc/thread-self/net/udp"))??;
         Ok(table.contains(":2328 "))
     };
-    pair("udpcast", receiving, ready, sending)
+    pair("udpcast", source, receiving, ready, sending)
 }
 
 /// Memory to memory: there is no file at either end.
@@ -355,5 +362,6 @@ pub(crate) fn run_iperf3(stage: &Stage, arguments: &[&str]) -> Result<Run> {
     Ok(run)
 }
 
-/// Time for one transfer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// Time for anything, and for what needs more the least rate in bytes a second.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+const LEAST_RATE: u64 = 25_000_000;

@@ -63,7 +63,7 @@ fn grow(
             Err(why) => Contestant::absent("scp", why),
             Ok(server) => Contestant::new("scp", move |turn| {
                 moved(&context.files, turn, sizes, |source, destination| {
-                    sender("scp", peers::scp(stage, server, None, source, destination))
+                    sender("scp", source, peers::scp(stage, server, None, source, destination))
                 })
             }),
         };

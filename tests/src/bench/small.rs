@@ -61,7 +61,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                 copied(files, turn, count, |from, to| {
                     let mut command = server.client(stage, "scp");
                     command.arg("-q").arg("-r").arg(from.join(".")).arg(at(HOST, to));
-                    sender("scp", command)
+                    sender("scp", from, command)
                 })
             }));
             contestants.push(match RSYNC.find() {
@@ -74,7 +74,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                             &format!("ssh -F {}", server.config().display()),
                         ]);
                         command.arg(from.join("")).arg(at(HOST, to));
-                        sender("rsync", command)
+                        sender("rsync", from, command)
                     })
                 })
                 .note("over ssh"),
@@ -88,7 +88,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                         let mut command = stage.sender().command("sh");
                         command.args(["-c", line, "sh"]).arg(from).arg(server.config());
                         command.arg(HOST).arg(to);
-                        sender("tar over ssh", command)
+                        sender("tar over ssh", from, command)
                     })
                 })
                 .note("tar | ssh tar"),
@@ -183,7 +183,7 @@ fn by_tar(stage: &Stage, files: &Files, from: &Path, to: &Path) -> Result<()> {
     let done = (|| {
         let mut tar = Command::new("tar");
         tar.arg("-C").arg(from).arg("-cf").arg(&packed).arg(".");
-        sender("tar", tar)?;
+        sender("tar", from, tar)?;
         let operator = Protocol::V1.operator(stage, Link::Packet);
         let run = |words: &[&Path]| {
             let mut process: Process = cores::on(SENDER, || operator.start(words))?;

@@ -73,8 +73,13 @@ impl Stage {
         // Makes the agent's directory of keys.
         bed.agent_command()?;
         let stage = Self { bed, napi, mtu, threads: Mutex::default() };
-        stage.sender().ip(&format!("addr add {SENDER_ADDRESS}/24 dev {}", nic::NAME))?;
-        stage.receiver().ip(&format!("addr add {RECEIVER_ADDRESS}/24 dev {}", nic::NAME))?;
+        for (namespace, address) in
+            [(stage.sender(), SENDER_ADDRESS), (stage.receiver(), RECEIVER_ADDRESS)]
+        {
+            namespace.ip(&format!("addr add {address}/24 brd + dev {}", nic::NAME))?;
+            // Some of the others find each other by multicast.
+            namespace.ip(&format!("route add 224.0.0.0/4 dev {}", nic::NAME))?;
+        }
         // For TCP's sake, and it makes veth receive through NAPI, XDP or not.
         stage.ethtool("gro on")?;
         stage.settle()?;
