@@ -41,6 +41,10 @@ pub(crate) fn run(root: &Path, args: &TestArgs) -> Result<()> {
         setup::ensure_tools()?;
         if args.vm { setup::ensure_vm() } else { Ok(()) }
     })?;
+    if args.machine.is_choice() {
+        release_build(root, &mut steps)?;
+        return steps.run("other kernels, emulated", || vm::run(root, &args.machine));
+    }
     if args.filter.is_empty() {
         lint(root, &mut steps)?;
         steps.run("the compiled XDP program is up to date", || ebpf::check(root))?;
@@ -49,7 +53,7 @@ pub(crate) fn run(root: &Path, args: &TestArgs) -> Result<()> {
         let packages = ["test", "--workspace", "--exclude=bmstools-tests"];
         run_command(cargo(root).args(packages).arg("--").args(&args.filter))
     })?;
-    steps.run("release build", || run_command(cargo(root).args(["build", "--release"])))?;
+    release_build(root, &mut steps)?;
     if !args.quick {
         steps.run("system tests", || {
             let mut tests = cargo(root);
@@ -63,6 +67,10 @@ pub(crate) fn run(root: &Path, args: &TestArgs) -> Result<()> {
     }
     steps.summary();
     Ok(())
+}
+
+fn release_build(root: &Path, steps: &mut Steps) -> Result<()> {
+    steps.run("release build", || run_command(cargo(root).args(["build", "--release"])))
 }
 
 fn lint(root: &Path, steps: &mut Steps) -> Result<()> {
