@@ -46,7 +46,8 @@ pub(crate) struct RunArgs {
     /// How to move frames [default: auto]
     #[arg(long, value_enum, value_name = "LINK")]
     pub(crate) link: Option<Link>,
-    /// Ask for zero-copy AF_XDP; some drivers corrupt memory with it
+    /// Ask for zero-copy AF_XDP; some drivers corrupt memory with it. Where the
+    /// driver has none, `--link xdp` fails, `--link auto` copies and says so
     #[arg(long)]
     pub(crate) zero_copy: bool,
     /// What to log, as in `debug` or `bmstools_proto=trace,info`

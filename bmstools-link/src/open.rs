@@ -69,25 +69,27 @@ fn open_one(interface: &Interface, options: &Options) -> Result<Box<dyn Port>, L
         per_source: options.opens_per_source,
         global: options.opens_global,
     };
-    let xdp = |mode| -> Result<Box<dyn Port>, LinkError> {
-        Ok(Box::new(XdpPort::open(interface, config, mode, options.zero_copy)?))
+    let xdp = |mode, zero_copy| -> Result<Box<dyn Port>, LinkError> {
+        Ok(Box::new(XdpPort::open(interface, config, mode, zero_copy)?))
     };
     let packet = || -> Result<Box<dyn Port>, LinkError> {
         Ok(Box::new(PacketPort::open(interface, config)?))
     };
-    let native: Candidate<'_> = ("native XDP", &|| xdp(AttachMode::Native));
-    let generic: Candidate<'_> = ("generic XDP", &|| xdp(AttachMode::Generic));
+    let zero_copy: Candidate<'_> = ("zero-copy", &|| xdp(AttachMode::Native, true));
+    let native: Candidate<'_> = ("native XDP", &|| xdp(AttachMode::Native, false));
+    let generic: Candidate<'_> = ("generic XDP", &|| xdp(AttachMode::Generic, false));
     let packet: Candidate<'_> = ("AF_PACKET", &packet);
     let (port, why) = match options.mode {
-        Mode::Xdp => (native.1()?, String::new()),
-        Mode::XdpGeneric => (generic.1()?, String::new()),
+        Mode::Xdp => (xdp(AttachMode::Native, options.zero_copy)?, String::new()),
+        Mode::XdpGeneric => (xdp(AttachMode::Generic, options.zero_copy)?, String::new()),
         Mode::Packet if options.zero_copy => {
             let reason = "zero-copy needs AF_XDP: use --link xdp, or leave zero-copy out";
             return Err(LinkError::unusable(&interface.name, reason));
         }
         Mode::Packet => (packet.1()?, String::new()),
-        // What was asked for explicitly is not fallen back from.
-        Mode::Auto if options.zero_copy => (native.1()?, String::new()),
+        Mode::Auto if options.zero_copy => {
+            first_that_works(&interface.name, &[zero_copy, native, generic, packet])?
+        }
         Mode::Auto => first_that_works(&interface.name, &[native, generic, packet])?,
     };
     tracing::info!("{}: using {}{why}", interface.name, port.info().mode);

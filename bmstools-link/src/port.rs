@@ -32,7 +32,8 @@ pub struct Options {
     /// How to move frames.
     pub mode: Mode,
     /// Ask for zero-copy AF_XDP. Only on explicit request, or for drivers known
-    /// to be sound: some corrupt memory.
+    /// to be sound: some corrupt memory. Where the driver has none, [`Mode::Auto`]
+    /// has frames copied and says so; the other modes fail.
     pub zero_copy: bool,
     /// Limit on opens from one source address.
     pub opens_per_source: Rate,

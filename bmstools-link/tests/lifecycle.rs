@@ -94,12 +94,19 @@ fn a_second_port_is_refused_and_leaves_the_first_alone() {
 #[test]
 fn zero_copy_where_the_driver_has_none_is_refused_with_the_way_out() {
     let link = Link::new();
-    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Auto, Mode::Packet] {
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Packet] {
         let options = Options { zero_copy: true, ..options(mode) };
         let error = refusal(&link, options).to_string();
         assert!(error.contains("zero-copy") && error.contains("leave zero-copy out"), "{error}");
         assert!(!has_program(&link.near));
     }
+}
+
+#[test]
+fn the_automatic_mode_copies_where_the_driver_has_no_zero_copy() {
+    let link = Link::new();
+    let options = Options { zero_copy: true, ..options(Mode::Auto) };
+    assert_eq!(link.open_with(options).info().mode, "native XDP, 1 queue, copy");
 }
 
 #[test]
