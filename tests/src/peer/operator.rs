@@ -71,7 +71,9 @@ impl HandOperator {
     /// Where the agent does not acknowledge and answer the open.
     pub fn open(from: End<'_>, agent: Peer, options: Options) -> Result<Self> {
         let mut operator = Self {
-            tap: Tap::open(from)?,
+            // It sees what the other sessions of its host receive, and must not lose
+            // its own frames for that.
+            tap: Tap::promiscuous(from)?,
             agent,
             options,
             agent_key: 0,
