@@ -62,7 +62,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .context("cannot start threads")?;
     let (alive, tasks) = mpsc::channel(1);
     let mut server = Server {
-        endpoint: Endpoint::new(protocol(config), rand::random()),
+        endpoint: Endpoint::new(protocol(config, &ports), rand::random()),
         groups,
         inbox,
         wanted,
@@ -121,10 +121,13 @@ fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {
     Ok((ports, Groups::new(sizes)))
 }
 
-/// The protocol's limits. A smaller MTU of a port shows in its buffers.
-fn protocol(config: &Config) -> bmstools_proto::Config {
+/// The protocol's limits. Frames fit every port: a session may move from one to
+/// another in the middle of a message.
+fn protocol(config: &Config, ports: &[Box<dyn Port>]) -> bmstools_proto::Config {
     let defaults = bmstools_proto::Config::default();
+    let mtu = ports.iter().map(|port| port.info().mtu).fold(defaults.mtu, usize::min);
     bmstools_proto::Config {
+        mtu,
         max_sessions: config.sessions.max,
         max_challenges: MAX_KEYS,
         // A stranger's session does not last longer than an operator's.

@@ -19,6 +19,10 @@ pub const MAX_HEADER_LEN: usize = HEADER_LEN + 2 * TAG_LEN;
 /// Shortest frame on a physical link, without its checksum (IEEE 802.3).
 pub const MIN_FRAME_LEN: usize = 60;
 
+/// Bytes behind the Ethernet header that a link must carry to be of use: the
+/// longest messages take few enough fragments then.
+pub const MIN_MTU: usize = 256;
+
 /// A 48-bit hardware address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mac(pub [u8; 6]);

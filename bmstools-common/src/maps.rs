@@ -72,7 +72,7 @@ pub struct Config {
     pub global: Rate,
 }
 
-/// A limit on opens, for [`rate::Bucket`](crate::rate).
+/// A limit on opens, for [`rate::take`](crate::rate::take).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
     /// Nanoseconds that one open costs.

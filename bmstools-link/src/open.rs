@@ -1,5 +1,6 @@
 //! From an interface's name to its ports.
 
+use bmstools_common::ethernet::MIN_MTU;
 use bmstools_common::maps::Config;
 
 use crate::interface::Interface;
@@ -59,6 +60,10 @@ fn find(name: &str) -> Result<Interface, LinkError> {
             name,
             format!("it is down; `ip link set {name} up` brings it up"),
         ));
+    }
+    if interface.mtu < MIN_MTU {
+        let reason = format!("its MTU is {}, but frames need {MIN_MTU}", interface.mtu);
+        return Err(LinkError::unusable(name, reason));
     }
     Ok(interface)
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct Config {
     /// Bytes behind the Ethernet header that a frame sent carries at most. v1 has
     /// no way to ask what the other end can take, so this stays at Ethernet's own
-    /// 1500 even where the interface here could send more.
+    /// 1500 even where the interface here could send more. No buffer that is sent
+    /// from may be smaller, and it is at least
+    /// [`MIN_MTU`](bmstools_common::ethernet::MIN_MTU).
     pub mtu: usize,
 
     /// Sessions at once. One costs about 1 kB idle and a message at most when
@@ -57,7 +59,8 @@ pub struct Config {
     /// for the internet; a layer-2 network answers in well under 1 ms, and a frame
     /// sent too often does no harm.
     pub initial_retransmission_timeout: Duration,
-    /// Least retransmission timeout: a busy peer's scheduling delay.
+    /// Least retransmission timeout: a busy peer's scheduling delay. Short, since
+    /// the loss of a message's last fragment is noticed by nothing else.
     pub min_retransmission_timeout: Duration,
     /// Most that the timeout doubles to.
     pub max_retransmission_timeout: Duration,
@@ -116,7 +119,7 @@ impl Default for Config {
             min_window: 8,
             deployed_window: 32,
             initial_retransmission_timeout: Duration::from_millis(200),
-            min_retransmission_timeout: Duration::from_millis(20),
+            min_retransmission_timeout: Duration::from_millis(5),
             max_retransmission_timeout: Duration::from_secs(2),
             give_up: Duration::from_secs(15),
             deployed_retries: [3, 6, 9, 15].map(Duration::from_secs),

@@ -451,7 +451,11 @@ impl Connection {
         {
             self.timeouts += 1;
             self.last_repetition = Some(now);
-            self.window.timed_out();
+            // The first is most often the loss of a message's last fragments, which
+            // nothing can overtake: no sign of a crowded path (RFC 9002, section 6.2).
+            if self.timeouts > 1 {
+                self.window.timed_out();
+            }
         }
         Ok(())
     }

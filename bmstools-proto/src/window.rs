@@ -55,7 +55,7 @@ impl Window {
         }
     }
 
-    /// Nothing was acknowledged in time.
+    /// Nothing was acknowledged in time, twice in a row.
     pub(crate) fn timed_out(&mut self) {
         self.slow_start_until = (self.size / 2).max(self.min);
         self.size = self.min;

@@ -360,7 +360,7 @@ fn a_push_keeps_going_at_five_percent_loss() {
         let clean = goodput(weather, seed);
         let lossy = goodput(Weather { loss: 0.05, ..weather }, seed);
         assert!(clean > 200e6, "seed {seed}: {clean:.0} bytes a second without loss");
-        assert!(lossy > 20e6, "seed {seed}: {lossy:.0} bytes a second");
+        assert!(lossy > 40e6, "seed {seed}: {lossy:.0} bytes a second");
     }
 }
 
