@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bmstools_common::header::{Dialect, ptype};
 use bmstools_common::maps::SessionKey;
 use bmstools_common::{Peer, Vlan};
-use bmstools_link::{LinkError, Mode, Options, Outgoing, RawSocket};
+use bmstools_link::{LinkError, Mode, Options, Outgoing, Port, RawSocket};
 
 use common::{
     FAR, FAR_MAC, Link, NEAR, Netns, message, open_message, options, receive, to_near,
@@ -122,24 +122,44 @@ fn errors_about_the_interface_name_the_cause_and_the_way_out() {
     assert!(down.contains(&format!("ip link set {NEAR} up")), "{down}");
 }
 
+/// Waits and receives, as the driver's loop does, until the port fails.
+fn failure(link: &Link, port: &mut dyn Port) -> Option<String> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    link.near.run(|| {
+        while Instant::now() < deadline {
+            wait_readable(port, Duration::from_millis(100));
+            if let Err(error) = port.receive(&mut |_, _| {}) {
+                return Some(error.to_string());
+            }
+        }
+        None
+    })
+}
+
 #[test]
 fn a_port_fails_when_its_interface_is_removed() {
     for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Packet] {
         let link = Link::new();
         let mut port = link.open(mode);
         link.near.ip(&format!("link del {NEAR}"));
-        let deadline = Instant::now() + Duration::from_secs(5);
-        // As the driver's loop does: wait, then receive.
-        let failed = link.near.run(|| {
-            while Instant::now() < deadline {
-                wait_readable(port.as_ref(), Duration::from_millis(100));
-                if port.receive(&mut |_, _| {}).is_err() {
-                    return true;
-                }
-            }
-            false
-        });
-        assert!(failed, "{mode:?}");
+        assert!(failure(&link, port.as_mut()).is_some(), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_port_fails_when_its_interface_becomes_another() {
+    for mode in [Mode::Xdp, Mode::XdpGeneric, Mode::Packet] {
+        let link = Link::new();
+        let mut port = link.open(mode);
+        link.near.ip(&format!("link set {NEAR} address 02:00:00:00:77:77"));
+        let error = failure(&link, port.as_mut()).unwrap();
+        assert!(error.contains(NEAR) && error.contains("to 02:00:00:00:77:77"), "{error}");
+        drop(port);
+        let mut port = link.open(mode);
+        link.near.ip(&format!("link set {NEAR} mtu 1000"));
+        let error = failure(&link, port.as_mut()).unwrap();
+        assert!(error.contains("MTU fell from 1500 to 1000"), "{error}");
+        link.near.ip(&format!("link set {NEAR} mtu 1500"));
     }
 }
 

@@ -27,7 +27,12 @@ pub(super) fn links() -> io::Result<Vec<Interface>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Removed,
-    State { up: bool },
+    /// How the link is now, as far as the message tells.
+    State {
+        up: bool,
+        mac: Option<Mac>,
+        mtu: Option<usize>,
+    },
 }
 
 /// What the messages of one datagram say about link `index`.
@@ -47,7 +52,14 @@ pub(super) fn changes(mut bytes: &[u8], index: u32) -> impl Iterator<Item = Chan
                 libc::RTM_DELLINK => return Some(Change::Removed),
                 libc::RTM_NEWLINK => {
                     let up = read_u32(message, 8)? & libc::IFF_UP as u32 != 0;
-                    return Some(Change::State { up });
+                    let rest = message.get(IFINFOMSG_LEN..)?;
+                    let mac = find(rest, libc::IFLA_ADDRESS).and_then(<[u8]>::first_chunk);
+                    let mtu = find(rest, libc::IFLA_MTU).and_then(|mtu| read_u32(mtu, 0));
+                    return Some(Change::State {
+                        up,
+                        mac: mac.copied().map(Mac),
+                        mtu: mtu.map(|mtu| mtu as usize),
+                    });
                 }
                 _ => {}
             }
@@ -246,11 +258,18 @@ mod tests {
         let bytes = [bridge_port, message(libc::RTM_NEWLINK, &[]), message(libc::RTM_DELLINK, &[])]
             .concat();
         let told: Vec<_> = changes(&bytes, 7).collect();
-        assert_eq!(told, [Change::State { up: true }, Change::Removed]);
+        assert_eq!(told, [Change::State { up: true, mac: None, mtu: None }, Change::Removed]);
         assert_eq!(changes(&bytes, 8).count(), 0);
         for len in 0..bytes.len() {
             assert!(changes(&bytes[..len], 7).count() <= 2);
         }
+        let bytes = link_message(&[
+            attribute(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 9]),
+            attribute(libc::IFLA_MTU, &900u32.to_ne_bytes()),
+        ]);
+        let told: Vec<_> = changes(&bytes, 7).collect();
+        let mac = Some(Mac([2, 0, 0, 0, 0, 9]));
+        assert_eq!(told, [Change::State { up: true, mac, mtu: Some(900) }]);
     }
 
     #[test]
