@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command-line tool prints")]
 
+mod bench;
 mod command;
 mod demo;
 mod ebpf;
@@ -36,6 +37,8 @@ enum Task {
     Test(test::TestArgs),
     /// Shows a command run and a large file pushed, between two namespaces
     Demo(demo::DemoArgs),
+    /// Measures bmstools beside what one would use instead
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf { check: true } => ebpf::check(&root),
         Task::Test(args) => test::run(&root, &args),
         Task::Demo(args) => demo::run(&root, &args),
+        Task::Bench(args) => bench::run(&root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,19 @@ use crate::vm;
 /// A program that tests call, and Debian's package with it.
 const TOOLS: &[(&str, &str)] = &[("ip", "iproute2"), ("ethtool", "ethtool")];
 
+/// A program that the benchmark compares with, and Debian's package with it.
+const PEERS: &[(&str, &str)] = &[
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("rsync", "rsync"),
+    ("tar", "tar"),
+    ("nc", "netcat-openbsd"),
+    ("mbuffer", "mbuffer"),
+    ("iperf3", "iperf3"),
+    ("uftp", "uftp"),
+    ("udp-sender", "udpcast"),
+];
+
 /// Installs what is missing, and says what it does. Fast where nothing is.
 ///
 /// # Errors
@@ -69,6 +82,34 @@ pub(crate) fn ensure_tools() -> Result<()> {
     println!("Missing to test: {}.", missing.join(", "));
     may_install().with_context(|| format!("install by hand: {}", missing.join(" ")))?;
     install(&missing)
+}
+
+/// Installs what the benchmark compares with, as far as that can be had, and says
+/// what cannot.
+pub(crate) fn try_peers() {
+    let missing: Vec<_> = PEERS
+        .iter()
+        .filter(|(tool, _)| find(tool).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    println!(
+        "Missing to compare with: {}. (Debian starts the services of some when it installs them; \
+         the benchmark runs its own.)",
+        missing.join(", ")
+    );
+    let installed = may_install().and_then(|()| install(&missing));
+    let Err(error) = installed else { return };
+    // One that cannot be had must not keep the others away.
+    let absent: Vec<_> = match may_install() {
+        Ok(()) => missing.into_iter().filter(|package| install(&[package]).is_err()).collect(),
+        Err(_) => missing,
+    };
+    if !absent.is_empty() {
+        println!("Absent from the comparison: {} ({error:#}).", absent.join(", "));
+    }
 }
 
 /// Installs what the emulated machine needs.
