@@ -59,9 +59,10 @@ pub struct Config {
     /// for the internet; a layer-2 network answers in well under 1 ms, and a frame
     /// sent too often does no harm.
     pub initial_retransmission_timeout: Duration,
-    /// Least retransmission timeout: a busy peer's scheduling delay. Short, since
-    /// the loss of a message's last fragment is noticed by nothing else.
-    pub min_retransmission_timeout: Duration,
+    /// What the retransmission timeout exceeds the round trip by at least (the G of
+    /// RFC 6298): a busy peer's scheduling delay. Short, since the loss of a
+    /// message's last fragment is noticed by nothing else.
+    pub retransmission_leeway: Duration,
     /// Most that the timeout doubles to.
     pub max_retransmission_timeout: Duration,
     /// Time without an acknowledgement after which the peer counts as gone.
@@ -119,7 +120,7 @@ impl Default for Config {
             min_window: 8,
             deployed_window: 32,
             initial_retransmission_timeout: Duration::from_millis(200),
-            min_retransmission_timeout: Duration::from_millis(5),
+            retransmission_leeway: Duration::from_millis(5),
             max_retransmission_timeout: Duration::from_secs(2),
             give_up: Duration::from_secs(15),
             deployed_retries: [3, 6, 9, 15].map(Duration::from_secs),

@@ -82,7 +82,7 @@ impl Connection {
     ) -> Self {
         let rtt = RttEstimator::new(
             config.initial_retransmission_timeout,
-            config.min_retransmission_timeout,
+            config.retransmission_leeway,
             config.max_retransmission_timeout,
         );
         let window = Window::new(&config, dialect);

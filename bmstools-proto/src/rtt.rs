@@ -8,13 +8,13 @@ pub(crate) struct RttEstimator {
     smoothed: Option<Duration>,
     variation: Duration,
     initial: Duration,
-    min: Duration,
+    leeway: Duration,
     max: Duration,
 }
 
 impl RttEstimator {
-    pub(crate) const fn new(initial: Duration, min: Duration, max: Duration) -> Self {
-        Self { smoothed: None, variation: Duration::ZERO, initial, min, max }
+    pub(crate) const fn new(initial: Duration, leeway: Duration, max: Duration) -> Self {
+        Self { smoothed: None, variation: Duration::ZERO, initial, leeway, max }
     }
 
     /// Takes a sample of a frame that was sent once (Karn's algorithm).
@@ -40,7 +40,7 @@ impl RttEstimator {
     pub(crate) fn timeout(&self, backoff: u32) -> Duration {
         let base = match self.smoothed {
             None => self.initial,
-            Some(smoothed) => (smoothed + self.variation * 4).max(self.min),
+            Some(smoothed) => smoothed + (self.variation * 4).max(self.leeway),
         };
         base.saturating_mul(1 << backoff.min(16)).min(self.max)
     }
@@ -67,13 +67,22 @@ mod tests {
     }
 
     #[test]
+    fn a_long_and_steady_round_trip_leaves_room_for_a_hiccup() {
+        let mut rtt = estimator();
+        for _ in 0..500 {
+            rtt.sample(Duration::from_millis(50));
+        }
+        assert_eq!(rtt.timeout(0), Duration::from_millis(70));
+    }
+
+    #[test]
     fn the_timeout_doubles_with_each_loss_up_to_its_limit() {
         let mut rtt = estimator();
         for _ in 0..50 {
             rtt.sample(Duration::from_micros(50));
         }
-        assert_eq!(rtt.timeout(0), Duration::from_millis(20));
-        assert_eq!(rtt.timeout(3), Duration::from_millis(160));
+        assert_eq!(rtt.timeout(0), Duration::from_micros(20_050));
+        assert_eq!(rtt.timeout(3), Duration::from_micros(160_400));
         assert_eq!(rtt.timeout(u32::MAX), Duration::from_millis(2000));
     }
 }

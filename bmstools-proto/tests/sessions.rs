@@ -365,6 +365,16 @@ fn a_push_keeps_going_at_five_percent_loss() {
 }
 
 #[test]
+fn a_long_round_trip_is_not_taken_for_loss() {
+    let weather = Weather { delay: ms(25), ..Weather::FINE };
+    let mut world = World::new(weather, 16);
+    world.add(Dialect::V1, &KEY, push("/x", &random_bytes(4_000_000, 16), 900_000));
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.workers[0].outcome, Some(Ok(())));
+    assert_eq!(world.workers[0].client.retransmitted(), 0);
+}
+
+#[test]
 fn refusals_reach_the_operator() {
     let mut world = World::new(Weather::FINE, 11);
     let todo = vec![Request::Data(vec![1; 100]), Request::File(Vec::new())];
