@@ -48,6 +48,20 @@ wait_for_nics() {
     echo "$missing is gone for good"
 }
 
+# What a scenario that failed has left.
+show_logs() {
+    local log namespace
+    for log in /run/scenario/*.log; do
+        [ -e "$log" ] && echo "--- ${log##*/}" && tail -n 60 "$log"
+    done
+    for namespace in operator middle agent; do
+        [ -e /run/netns/$namespace ] && echo "--- links of the $namespace" &&
+            ip -n $namespace -s link
+    done
+    echo "--- kernel"
+    dmesg | tail -n 10
+}
+
 only=$(cat /vm/only)
 chosen=
 while read -r name limit title; do
@@ -69,7 +83,9 @@ for item in $chosen; do
     if timeout -s KILL "${item#*:}" bash /vm/run.sh "$name" </dev/null; then
         verdict=pass
     else
+        [ $? -ne 137 ] || echo "its ${item#*:} seconds were over"
         verdict=fail
+        show_logs
     fi
     took=$(($(cut -d. -f1 /proc/uptime) - began))
     # All that is left of the scenario; the first process is spared.
@@ -81,7 +97,8 @@ for item in $chosen; do
     done
     wait_for_nics
     echo
-    echo "@@$verdict $name $took $(paste -s -d, /run/scenario/note 2>/dev/null)"
+    notes=$(paste -s -d";" /run/scenario/note 2>/dev/null)
+    echo "@@$verdict $name $took ${notes//;/, }"
 done
 echo "@@done"
 poweroff -f

@@ -103,4 +103,4 @@ fn run_kernel(series: &Series, contents: &Contents<'_>, dir: &Path) -> Result<us
 }
 
 /// A whole run takes a few minutes; scenarios have their own limits in the guest.
-const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
+const TIME_LIMIT: Duration = Duration::from_secs(20 * 60);

@@ -1,9 +1,9 @@
 //! The emulated machine: its hardware, its console and its end.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -52,7 +52,8 @@ pub(super) const NICS: &[Nic] = &[
 pub(super) struct Machine {
     qemu: Child,
     lines: Receiver<String>,
-    monitor: PathBuf,
+    /// Where it takes commands: an abstract address.
+    monitor: String,
     deadline: Instant,
 }
 
@@ -73,16 +74,16 @@ impl Machine {
     ///
     /// Where it cannot be started.
     pub(super) fn start(image: &Path, initramfs: &Path, limit: Duration) -> Result<Self> {
-        let monitor =
-            std::env::temp_dir().join(format!("bmstools-vm-{}.monitor", std::process::id()));
+        let monitor = format!("bmstools-vm-{}", std::process::id());
         // The emulator must not outlive us, whatever ends us.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]);
         command.args(["-smp", "2", "-m", MEMORY, "-device", "virtio-rng-pci"]);
-        command.args(["-serial", "stdio", "-monitor"]);
-        command.arg(format!("unix:{},server=on,wait=off", monitor.display()));
+        command.args(["-serial", "stdio", "-mon", "chardev=monitor", "-chardev"]);
+        // An abstract address leaves no file behind.
+        command.arg(format!("socket,id=monitor,path={monitor},abstract=on,server=on,wait=off"));
         command.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
         command.args(["-append", KERNEL_ARGUMENTS]);
         for nic in NICS {
@@ -123,13 +124,20 @@ impl Machine {
     ///
     /// Where the emulator does not listen.
     pub(super) fn set_link(&self, name: &str, up: bool) -> Result<()> {
-        let mut monitor = UnixStream::connect(&self.monitor).context("the emulator's monitor")?;
+        let address = SocketAddr::from_abstract_name(&self.monitor)?;
+        let mut monitor =
+            UnixStream::connect_addr(&address).context("the emulator does not listen")?;
+        monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
         let state = if up { "on" } else { "off" };
         writeln!(monitor, "set_link {name} {state}")?;
-        // The emulator reads only while we listen; its prompt says that it has.
-        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
-        monitor.shutdown(std::net::Shutdown::Write)?;
-        std::io::copy(&mut monitor, &mut std::io::sink()).map(drop).or(Ok(()))
+        // It prompts for a command, and again once it has carried it out.
+        let mut said = Vec::new();
+        while String::from_utf8_lossy(&said).matches(PROMPT).count() < 2 {
+            let mut byte = [0];
+            monitor.read_exact(&mut byte).context("the emulator does not answer")?;
+            said.extend(byte);
+        }
+        Ok(())
     }
 }
 
@@ -148,10 +156,11 @@ impl Drop for Machine {
         // Both fail only where the emulator has ended already.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
-        let _ = fs::remove_file(&self.monitor);
     }
 }
 
+/// What the emulator says when it waits for a command.
+const PROMPT: &str = "(qemu) ";
 /// The guest's files live in it too.
 const MEMORY: &str = "1G";
 /// A panic ends the emulator at once (`-no-reboot`).

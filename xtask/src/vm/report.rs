@@ -97,7 +97,8 @@ impl Report {
         scenario.passed = Some(passed);
         let verdict = if passed { "PASS" } else { "FAIL" };
         let Scenario { name, title, .. } = scenario;
-        println!("  {verdict}  {name:<18} {title} ({seconds} s) {note}");
+        let note = if note.is_empty() { String::new() } else { format!(" [{note}]") };
+        println!("  {verdict}  {name:<19} {seconds:>3} s  {title}{note}");
         if !passed {
             self.print_log(self.log_start);
         }
