@@ -111,7 +111,9 @@ impl Files {
         if script {
             // Before it is there: the end of the session whose script it
             // replaces must not remove it.
-            self.owner.own(target.path());
+            self.owner
+                .own(target.path(), target.dir())
+                .map_err(|error| target.failure("cannot put in place", error))?;
         }
         temporary
             .put_in_place(target.dir(), target.name(), script)

@@ -207,6 +207,21 @@ fn a_script_that_another_session_pushed_meanwhile_stays() {
 }
 
 #[test]
+fn a_directory_that_became_another_loses_nothing_to_a_script() {
+    let mut f = fixture();
+    let path = |name: &str| f.dir.path().join(name);
+    fs::create_dir(path("scripts__cds_bms_tools")).unwrap();
+    fs::create_dir(path("elsewhere")).unwrap();
+    fs::write(path("elsewhere/x"), "somebody else's").unwrap();
+    f.files.begin(path("scripts__cds_bms_tools/x").as_os_str().as_bytes());
+    f.files.settle().unwrap();
+    fs::rename(path("scripts__cds_bms_tools"), path("away")).unwrap();
+    symlink(path("elsewhere"), path("scripts__cds_bms_tools")).unwrap();
+    f.files.end().unwrap();
+    assert_eq!(fs::read(f.dir.path().join("elsewhere/x")).unwrap(), b"somebody else's");
+}
+
+#[test]
 fn one_session_has_a_limit_of_scripts() {
     let mut f = fixture();
     for n in 0..256 {
