@@ -119,7 +119,7 @@ impl Connector {
         let seed = rand::random();
         let client = Client::new(config, self.dialect, self.peer, key, seed, Instant::now());
         insert(&mut ports, &client, self.dialect)?;
-        Session::start(client, ports)
+        Session::start(client, ports, mtu)
     }
 
     fn too_late(&self, opened: bool) -> anyhow::Error {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod chunk;
 mod connect;
 mod exec;
@@ -64,6 +65,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             Command::Exec(args) => exec::run(args, &connector, output, &mut signals).await,
             Command::Push(args) => push::run(&args, &connector, output, &mut signals).await,
             Command::Ping(args) => ping::run(&args, &connector, output, &mut signals).await,
+            Command::Bench(args) => bench::run(&args, &connector, output, &mut signals).await,
             Command::Keygen(args) => Ok(keygen::run(&args, output)?),
         }
     })

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     started: Instant,
     opened: bool,
     awaiting: bool,
+    link: String,
+    mtu: usize,
 }
 
 /// How long the agent took to answer.
@@ -65,11 +67,14 @@ enum Notice {
 
 impl Session {
     /// Starts a session of `client` on `ports`, which must let its frames through.
+    /// They carry `mtu` bytes behind the Ethernet header at most.
     ///
     /// # Errors
     ///
     /// Where the process can have no more threads or file descriptors.
-    pub(crate) fn start(client: Client, ports: Vec<Box<dyn Port>>) -> Result<Self> {
+    pub(crate) fn start(client: Client, ports: Vec<Box<dyn Port>>, mtu: usize) -> Result<Self> {
+        let modes: Vec<&str> = ports.iter().map(|port| port.info().mode.as_str()).collect();
+        let link = modes.join("; ");
         let (commands, commands_rx) = mpsc::channel(CHANNEL);
         let (notices_tx, notices) = mpsc::channel(CHANNEL);
         let waker = Waker::new().context("cannot make a waker")?;
@@ -90,6 +95,8 @@ impl Session {
             started,
             opened: false,
             awaiting: false,
+            link,
+            mtu,
         })
     }
 
@@ -172,6 +179,16 @@ impl Session {
                 _ => {}
             }
         }
+    }
+
+    /// How frames move at this end, for people.
+    pub(crate) fn link(&self) -> &str {
+        &self.link
+    }
+
+    /// Bytes behind the Ethernet header of a frame at most.
+    pub(crate) fn mtu(&self) -> usize {
+        self.mtu
     }
 
     /// What the frame thread shows.
