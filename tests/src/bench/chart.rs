@@ -270,13 +270,14 @@ mod tests {
             ("v1-xdp", 1.0, &[4.0, 5.0]),
         ];
         let full = section("x", rows);
-        for drawn in [
-            bars(&full, &path),
-            lines(&full, &path, "MiB", true),
-            lines(&full, &path, "%", false),
-            distribution(&full, &path),
-        ] {
-            assert!(drawn.unwrap());
+        let draw: [fn(&Section, &Path) -> Drawn; 4] = [
+            bars,
+            |section, path| lines(section, path, "MiB", true),
+            |section, path| lines(section, path, "%", false),
+            distribution,
+        ];
+        for draw in draw {
+            assert!(draw(&full, &path).unwrap());
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("<svg") && text.contains("scp") && text.contains("v1-xdp"));
             std::fs::remove_file(&path).unwrap();

@@ -81,8 +81,11 @@ pub(crate) fn sender(name: &str, source: &Path, command: Command) -> Result<()> 
 
 /// Time for moving a file: what takes longer is of no use to anybody.
 pub(crate) fn limit(source: &Path) -> Duration {
-    let bytes = source.metadata().map_or(0, |metadata| metadata.len());
-    LIMIT + Duration::from_secs(bytes / LEAST_RATE)
+    match source.metadata() {
+        Ok(directory) if directory.is_dir() => LIMIT * 3,
+        Ok(file) => LIMIT + Duration::from_secs(file.len() / LEAST_RATE),
+        Err(_) => LIMIT,
+    }
 }
 
 /// What goes over SSH: scp with three ciphers, sftp and rsync.

@@ -136,13 +136,20 @@ impl Row {
         Summary::of(self.runs.iter().map(|run| run.value))
     }
 
+    /// Median busy seconds of both cores.
+    pub(crate) fn cpu(&self) -> Option<[f64; 2]> {
+        self.cpu_by(|_| Some(1.0))
+    }
+
     /// Median busy seconds a GiB of both cores.
     pub(crate) fn cpu_per_gib(&self) -> Option<[f64; 2]> {
+        let gib = |run: &Run| run.bytes as f64 / (1u64 << 30) as f64;
+        self.cpu_by(|run| Some(gib(run)).filter(|gib| *gib > 0.0))
+    }
+
+    fn cpu_by(&self, share: impl Fn(&Run) -> Option<f64>) -> Option<[f64; 2]> {
         let side = |side: usize| {
-            let values =
-                self.runs.iter().filter(|run| run.bytes > 0).filter_map(|run| {
-                    Some(run.cpu?[side] / (run.bytes as f64 / (1u64 << 30) as f64))
-                });
+            let values = self.runs.iter().filter_map(|run| Some(run.cpu?[side] / share(run)?));
             Summary::of(values).map(|summary| summary.median)
         };
         Some([side(0)?, side(1)?])

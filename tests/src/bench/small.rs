@@ -124,6 +124,7 @@ fn copied(
     count: usize,
     copy: impl FnOnce(&Path, &Path) -> Result<()>,
 ) -> Result<Run> {
+    let count = if turn == Turn::WarmUp { count.min(WARM_UP) } else { count };
     let from = files.small(count, LEN)?;
     let to = files.path("arrived-small");
     remove(&to)?;
@@ -199,3 +200,5 @@ fn by_tar(stage: &Stage, files: &Files, from: &Path, to: &Path) -> Result<()> {
 }
 
 const LEN: usize = 4096;
+/// Files of a warm-up.
+const WARM_UP: usize = 200;

@@ -17,7 +17,8 @@ impl Table {
             "runs".to_owned(),
             "of ceiling".to_owned(),
             format!("vs {}", title_of(&section.reference)),
-            "CPU s/GiB (snd + rcv)".to_owned(),
+            if section.unit.is_rate() { "CPU s/GiB (snd + rcv)" } else { "CPU s (snd + rcv)" }
+                .to_owned(),
         ];
         if memory {
             head.push("agent's memory".to_owned());
@@ -92,9 +93,14 @@ fn figures(section: &Section, row: &Row) -> [String; 6] {
             Some(ratio) if row.name != section.reference => format!("{ratio:.2}×"),
             _ => nothing(),
         },
-        row.cpu_per_gib()
+        cpu(section, row)
             .map_or_else(nothing, |[sender, receiver]| format!("{sender:.2} + {receiver:.2}")),
     ]
+}
+
+/// For each GiB where rates are compared, else for the whole run.
+fn cpu(section: &Section, row: &Row) -> Option<[f64; 2]> {
+    if section.unit.is_rate() { row.cpu_per_gib() } else { row.cpu() }
 }
 
 fn note(row: &Row) -> String {
@@ -130,9 +136,10 @@ fn drop_empty(lines: &mut [Vec<String>]) {
 /// What a section says in words: who wins, who loses, what to doubt.
 pub(crate) fn sentences(section: &Section) -> Vec<String> {
     let mut sentences = Vec::new();
+    let is_contest = section.rows.iter().any(|row| !row.name.starts_with(CEILING));
     let mut compared = (Vec::new(), Vec::new(), Vec::new());
     for row in &section.rows {
-        let other = row.name != section.reference && row.name != CEILING;
+        let other = row.name != section.reference && is_contest && row.name != CEILING;
         let Some(ratio) = section.against_reference(row).filter(|_| other) else { continue };
         let label = row.label();
         if ratio > 1.0 + NOISE {
