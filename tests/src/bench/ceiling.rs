@@ -45,7 +45,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
             unit: Unit::GbitPerSecond,
             reference: "ceiling-1514",
             rounds: context.choose(5, 3),
-            budget: context.budget(30),
+            budget: context.budget(25),
         };
         if let Some(mut section) = contest.run(context, Vec::from(contestants))? {
             section.id = format!("ceiling-{napi}");

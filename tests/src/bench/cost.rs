@@ -41,7 +41,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
             unit: Unit::GbitPerSecond,
             reference: "no-agent",
             rounds: context.choose(5, 3),
-            budget: context.budget(45),
+            budget: context.budget(40),
         };
         sections.extend(contest.run(context, contestants)?);
     }

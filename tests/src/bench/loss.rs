@@ -55,7 +55,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         unit: Unit::GbitPerSecond,
         reference: "v1-xdp",
         rounds: context.choose(3, 2),
-        budget: context.budget(140),
+        budget: context.budget(120),
     };
     Ok(contest.run(context, contestants)?.into_iter().collect())
 }

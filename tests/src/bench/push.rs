@@ -17,8 +17,8 @@ use crate::memory::MIB;
 ///
 /// Where a signal came, or the hosts cannot be made.
 pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
-    let threaded = context.choose((1024, 5, 330), (128, 3, 300));
-    let default = context.choose((512, 3, 110), (128, 2, 150));
+    let threaded = context.choose((1024, 5, 300), (128, 3, 300));
+    let default = context.choose((512, 3, 100), (128, 2, 150));
     let mut sections = Vec::new();
     for (napi, (mib, rounds, budget)) in [(Napi::Threaded, threaded), (Napi::Default, default)] {
         let sizes = Sizes {

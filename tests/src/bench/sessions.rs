@@ -59,7 +59,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         unit: Unit::GbitPerSecond,
         reference: "v1-many",
         rounds: context.choose(3, 2),
-        budget: context.budget(80),
+        budget: context.budget(60),
     };
     Ok(contest.run(context, contestants)?.into_iter().collect())
 }

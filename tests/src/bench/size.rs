@@ -1,5 +1,7 @@
 //! Files of all sizes.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use tempfile::TempDir;
 
@@ -26,7 +28,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     let sizes: &[u64] = context.choose(&[1, 16, 64, 256, 1024], &[1, 16, 128]);
     let few = grow(context, &stage, &ssh, sizes, context.choose(3, 2))?;
     let Some(mut section) = few else { return Ok(Vec::new()) };
-    if !context.quick {
+    if !context.quick && !context.is_over(LARGEST_TIME) {
         // Once only: it takes as long as everything smaller together.
         match memory::directory("bmstools-bench-room-", LARGEST_MIB * MIB + MIB) {
             Ok(room) if is_beside(&room, context) => {
@@ -81,9 +83,11 @@ fn grow(
         unit: Unit::GbitPerSecond,
         reference: "v1-xdp",
         rounds,
-        budget: context.budget(100),
+        budget: context.budget(80),
     };
     contest.run(context, contestants)
 }
 
+/// What 10 GiB take both contestants, about.
+const LARGEST_TIME: Duration = Duration::from_secs(100);
 const LARGEST_MIB: u64 = 10 * 1024;

@@ -110,7 +110,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         unit: Unit::Seconds,
         reference: "v1-session",
         rounds: 3,
-        budget: context.budget(90),
+        budget: context.budget(75),
     };
     let section = contest.run(context, contestants)?;
     drop(agent);

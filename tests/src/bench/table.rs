@@ -90,7 +90,9 @@ fn figures(section: &Section, row: &Row) -> [String; 6] {
             _ => nothing(),
         },
         match section.against_reference(row) {
-            Some(ratio) if row.name != section.reference => format!("{ratio:.2}×"),
+            Some(ratio) if row.name != section.reference && row.name != CEILING => {
+                format!("{ratio:.2}×")
+            }
             _ => nothing(),
         },
         cpu(section, row)
@@ -136,30 +138,38 @@ fn drop_empty(lines: &mut [Vec<String>]) {
 /// What a section says in words: who wins, who loses, what to doubt.
 pub(crate) fn sentences(section: &Section) -> Vec<String> {
     let mut sentences = Vec::new();
-    let is_contest = section.rows.iter().any(|row| !row.name.starts_with(CEILING));
-    let mut compared = (Vec::new(), Vec::new(), Vec::new());
+    let (mut better, mut worse, mut even, mut own) = (vec![], vec![], vec![], vec![]);
+    let is_ours = |name: &str| name.starts_with("v1");
     for row in &section.rows {
-        let other = row.name != section.reference && is_contest && row.name != CEILING;
+        let other = row.name != section.reference && !row.name.starts_with(CEILING);
         let Some(ratio) = section.against_reference(row).filter(|_| other) else { continue };
         let label = row.label();
-        if ratio > 1.0 + NOISE {
-            compared.0.push(format!("{label} ({ratio:.1}×)"));
+        if is_ours(&row.name) {
+            own.push(format!("{label} {ratio:.2}×"));
+        } else if ratio > 1.0 + NOISE {
+            better.push(format!("{label} ({ratio:.1}×)"));
         } else if ratio < 1.0 / (1.0 + NOISE) {
-            compared.1.push(format!("{label} ({:.1}×)", 1.0 / ratio));
+            worse.push(format!("{label} ({:.1}×)", 1.0 / ratio));
         } else {
-            compared.2.push(label);
+            even.push(label);
         }
     }
     let reference = title_of(&section.reference);
-    let [loses, wins, even] = [compared.0, compared.1, compared.2].map(|names| names.join(", "));
-    if !loses.is_empty() {
-        sentences.push(format!("**{reference} loses to** {loses}."));
+    if !better.is_empty() {
+        sentences.push(format!("**{reference} loses to** {}.", better.join(", ")));
     }
-    if !wins.is_empty() {
-        sentences.push(format!("**{reference} wins against** {wins}."));
+    if !worse.is_empty() {
+        sentences.push(format!("**{reference} wins against** {}.", worse.join(", ")));
     }
     if !even.is_empty() {
-        sentences.push(format!("Within the noise of {:.0} %: {even}.", NOISE * 100.0));
+        sentences.push(format!(
+            "No difference that means anything (under {:.0} %): {}.",
+            NOISE * 100.0,
+            even.join(", ")
+        ));
+    }
+    if !own.is_empty() {
+        sentences.push(format!("bmstools' own beside {reference}: {}.", own.join(", ")));
     }
     let doubtful: Vec<_> = section
         .rows
@@ -226,6 +236,7 @@ mod tests {
                 row("v1-xdp", &[2.0, 2.1, 1.9]),
                 row("nc", &[4.0, 6.0]),
                 row("scp", &[1.0]),
+                row("v1-packet", &[1.0]),
                 row("uftp", &[]),
             ],
         }
@@ -246,6 +257,7 @@ mod tests {
         let said = sentences(&section()).join("\n");
         assert!(said.contains("bmstools v1-xdp loses to** nc (2.5×)"), "{said}");
         assert!(said.contains("wins against** scp (2.0×)"), "{said}");
+        assert!(said.contains("own beside bmstools v1-xdp: v1-packet 0.50×"), "{said}");
         assert!(said.contains("nc (40 %)"), "{said}");
     }
 
