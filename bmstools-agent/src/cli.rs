@@ -100,9 +100,11 @@ impl RunArgs {
 
 const OVERVIEW: &str = "\
 Examples:
-  bmstools keygen /usr/lib/bmstools/auth     make a key pair (the operator keeps private.pem)
-  bmstools-agent run --iface eth0            serve operators on eth0
-  bmstools-agent run --help                  every option";
+  bmstools-agent run --iface eth0     serve operators on eth0
+  bmstools-agent run --help           every option
+
+Operators whose public keys are in /usr/lib/bmstools/auth are served: `bmstools keygen DIR` on the
+operator's host makes a pair, and DIR/public.pem is copied there.";
 
 const EXAMPLES: &str = "\
 Examples:

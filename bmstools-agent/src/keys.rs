@@ -41,9 +41,8 @@ impl KeyDir {
         }
         ensure!(
             !files.is_empty(),
-            "no authorised key: {} is missing; put the operator's public key there, or make a pair with `bmstools keygen {}`",
-            self.public().display(),
-            self.dir.display()
+            "no authorised key: {} is missing; put the operator's public key there (`bmstools keygen` on the operator's host makes a pair)",
+            self.public().display()
         );
         ensure!(
             files.len() <= MAX_KEYS,
@@ -73,7 +72,7 @@ impl KeyDir {
         let dir = self.dir.display();
         ensure!(
             self.dir.is_dir(),
-            "no directory {dir}; make a key pair with `bmstools keygen {dir}`"
+            "no directory {dir}; make it and put the operator's public.pem there (`bmstools keygen` on the operator's host makes a pair)"
         );
         check_not_writable(&self.dir)?;
         let mut files = Vec::new();

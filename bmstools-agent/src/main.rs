@@ -86,5 +86,8 @@ fn log_to_stderr(args: &RunArgs) {
 }
 
 fn wrong_usage(kind: ErrorKind, says: &str) -> ! {
-    Cli::command().error(kind, says).exit()
+    let mut command = Cli::command();
+    command.build();
+    let run = command.find_subcommand("run").cloned();
+    run.unwrap_or(command).error(kind, says).exit()
 }

@@ -163,7 +163,8 @@ fn install(packages: &[&str]) -> Result<()> {
     println!("Installing {} (apt-get).", packages.join(", "));
     let apt = || {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2");
+        // Without a pseudo-terminal dpkg counts no percentages into a log.
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet=2", "-oDpkg::Use-Pty=0"]);
         apt
     };
     run_command(apt().arg("update"))?;

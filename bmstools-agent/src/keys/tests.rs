@@ -82,7 +82,7 @@ fn a_missing_key_or_directory_names_the_way_out() {
     assert!(refused.contains("bmstools keygen"), "{refused}");
     let gone = dir.path().join("gone");
     let refused = format!("{:#}", KeyDir::new(&gone).check().unwrap_err());
-    assert!(refused.contains("gone; make a key pair"), "{refused}");
+    assert!(refused.contains("gone; make it"), "{refused}");
     assert!(refused.contains("bmstools keygen"), "{refused}");
 }
 
