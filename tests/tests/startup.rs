@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Result, ensure};
+use bmstools_common::maps::Rate;
+use bmstools_link::{Mode, Options};
 use bmstools_tests::agent::AgentCommand;
 use bmstools_tests::{Link, Testbed, command, nic};
 
@@ -94,10 +96,19 @@ fn a_bad_configuration_is_named_with_the_setting() -> Result<()> {
 
 #[test]
 fn somebody_elses_xdp_program_is_left_alone() -> Result<()> {
-    let (bed, _first) = Testbed::serving(Link::Xdp)?;
-    require_refusal(bed.agent_command()?, &["XDP"])?;
+    let bed = Testbed::new(Link::Xdp)?;
+    let unlimited = Rate { interval_ns: 0, burst: 1 };
+    let options = Options {
+        interface: nic::NAME.into(),
+        mode: Mode::Xdp,
+        zero_copy: false,
+        opens_per_source: unlimited,
+        opens_global: unlimited,
+    };
+    let _occupant = bed.agent_namespace().enter(|| bmstools_link::open(&options))??;
+    require_refusal(bed.agent_command()?, &["XDP program", "--link packet"])?;
     ensure!(nic::has_xdp_program(bed.agent_namespace(), nic::NAME)?, "it was detached");
-    bed.operator().exec(&["true"])?.success().map(drop)
+    Ok(())
 }
 
 #[test]
