@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bmstools_common::ethernet::Peer;
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::SessionKey;
 use bmstools_link::{Handler, Outgoing, Port};
 use bmstools_proto::Stats;
@@ -102,7 +102,7 @@ impl Server {
     fn event(&mut self, now: Instant, event: Event, ports: &mut [Box<dyn Port>]) {
         match event {
             Event::Opened { session, key, dialect, peer, port } => {
-                if self.stopping.is_none() && self.let_through(port, key, dialect, ports) {
+                if self.stopping.is_none() && self.let_through(port, key, dialect.into(), ports) {
                     debug!(?session, %peer, ?dialect, "opened");
                     let entry = Session { peer, fingerprint: String::new(), work: None };
                     self.sessions.insert(session, entry);
@@ -144,12 +144,12 @@ impl Server {
         &self,
         port: usize,
         key: SessionKey,
-        dialect: Dialect,
+        framing: Framing,
         ports: &mut [Box<dyn Port>],
     ) -> bool {
         let group = &mut ports[self.groups.of(port)];
         for at in 0..group.len() {
-            if let Err(error) = group[at].insert_session(key, dialect) {
+            if let Err(error) = group[at].insert_session(key, framing) {
                 warn!(%error, interface = group[at].info().interface, "an open was refused");
                 for port in &mut group[..at] {
                     port.remove_session(key);

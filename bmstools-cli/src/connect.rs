@@ -141,7 +141,7 @@ impl Connector {
 
 /// Lets the session's frames through on every port, before the first is sent.
 fn insert(ports: &mut [Box<dyn Port>], client: &Client, dialect: Dialect) -> Result<(), LinkError> {
-    ports.iter_mut().try_for_each(|port| port.insert_session(client.session_key(), dialect))
+    ports.iter_mut().try_for_each(|port| port.insert_session(client.session_key(), dialect.into()))
 }
 
 /// Nobody opens sessions with an operator: enough for strays.

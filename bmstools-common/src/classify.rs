@@ -1,7 +1,10 @@
 //! What becomes of a frame, decided from its first bytes alone.
 
 use crate::ethernet::{Header, Mac, Peer};
-use crate::header::{DeployedFields, Dialect, HeaderError, V1Header, ptype};
+use crate::header::{
+    DeployedFields, Dialect, Framing, HeaderError, V1Header, V2Header, VERSION_1, VERSION_2, ptype,
+    v2_ptype,
+};
 use crate::maps::SessionKey;
 use crate::packet::Packet;
 
@@ -34,7 +37,7 @@ pub struct Frame {
 
 /// Decides on a frame that arrived at the interface with address `local`.
 ///
-/// An open (packet type 0 with no receiver key) belongs to no session; every
+/// An open (packet type 0; in version 1 with no receiver key) belongs to no session; every
 /// other frame names one, and the caller looks it up.
 #[inline(always)]
 pub fn classify<P: Packet + ?Sized>(packet: &P, local: Mac) -> Verdict {
@@ -45,36 +48,60 @@ pub fn classify<P: Packet + ?Sized>(packet: &P, local: Mac) -> Verdict {
         return Verdict::NotAddressed;
     }
     let header_at = ethernet.len();
-    let header = match V1Header::parse(packet, header_at) {
-        Ok(header) => header,
-        Err(error) => return Verdict::Malformed(error),
-    };
     let peer = Peer { mac: ethernet.source, vlan: ethernet.vlan };
-    let is_open = header.ptype == ptype::OPEN && header.dstkey == 0;
-    if is_open
-        && Dialect::of_open(packet, header_at) == Dialect::V1Deployed
-        && let Err(error) = DeployedFields::parse(packet, header_at)
-    {
-        return Verdict::Malformed(error);
+    let session = match packet.read::<1>(header_at) {
+        Some([VERSION_2]) => session_v2(packet, header_at, peer),
+        _ => session_v1(packet, header_at, peer),
+    };
+    match session {
+        Ok(session) => Verdict::Ours(Frame { peer, header_at, session }),
+        Err(error) => Verdict::Malformed(error),
     }
-    let session = if is_open { None } else { Some(SessionKey::new(peer, header.dstkey)) };
-    Verdict::Ours(Frame { peer, header_at, session })
 }
 
-/// Checks what only the session's dialect tells about a frame: the deployed
+#[inline(always)]
+fn session_v1<P: Packet + ?Sized>(
+    packet: &P,
+    header_at: usize,
+    peer: Peer,
+) -> Result<Option<SessionKey>, Malformed> {
+    let header = V1Header::parse(packet, header_at)?;
+    if header.ptype != ptype::OPEN || header.dstkey != 0 {
+        return Ok(Some(SessionKey::new(peer, VERSION_1, header.dstkey)));
+    }
+    if Dialect::of_open(packet, header_at) == Dialect::V1Deployed {
+        DeployedFields::parse(packet, header_at)?;
+    }
+    Ok(None)
+}
+
+#[inline(always)]
+fn session_v2<P: Packet + ?Sized>(
+    packet: &P,
+    header_at: usize,
+    peer: Peer,
+) -> Result<Option<SessionKey>, Malformed> {
+    let header = V2Header::parse(packet, header_at)?;
+    let is_open = header.ptype == v2_ptype::OPEN;
+    Ok(if is_open { None } else { Some(SessionKey::new(peer, VERSION_2, header.dstkey)) })
+}
+
+/// Checks what only the session's framing tells about a frame: the deployed
 /// header's length.
 ///
 /// # Errors
 ///
 /// [`HeaderError::Truncated`] or [`HeaderError::DataLength`].
 #[inline(always)]
-pub fn check_dialect<P: Packet + ?Sized>(
+pub fn check_framing<P: Packet + ?Sized>(
     packet: &P,
     frame: &Frame,
-    dialect: Dialect,
+    framing: Framing,
 ) -> Result<(), Malformed> {
-    match dialect {
-        Dialect::V1 => Ok(()),
-        Dialect::V1Deployed => DeployedFields::parse(packet, frame.header_at).map(drop),
+    match framing {
+        Framing::V1(Dialect::V1) | Framing::V2 => Ok(()),
+        Framing::V1(Dialect::V1Deployed) => {
+            DeployedFields::parse(packet, frame.header_at).map(drop)
+        }
     }
 }

@@ -3,11 +3,11 @@
 //! unsafe casts.
 
 use crate::ethernet::{Mac, Peer};
-use crate::header::Dialect;
+use crate::header::{Dialect, Framing, VERSION_1, VERSION_2};
 
 /// Per-CPU array of `u64`, indexed by [`Counter`](crate::counters::Counter).
 pub const COUNTERS: &str = "COUNTERS";
-/// Hash of live sessions: [`SessionKey`] to [`dialect_code`].
+/// Hash of live sessions: [`SessionKey`] to [`framing_code`].
 pub const SESSIONS: &str = "SESSIONS";
 /// AF_XDP sockets by receiving queue.
 pub const SOCKETS: &str = "SOCKETS";
@@ -29,36 +29,54 @@ pub const OPEN_BUCKETS_CAPACITY: u32 = 4096;
 /// Bytes of the ring buffer.
 pub const RING_CAPACITY: u32 = 1 << 20;
 
-/// A live session as the XDP program finds it: peer, VLAN and our key.
+/// A live session as the XDP program finds it: peer, VLAN, version and our key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SessionKey([u8; 12]);
+pub struct SessionKey([u8; 13]);
 
 impl SessionKey {
-    /// The session that `peer` reaches by `key`.
+    /// The session that `peer` reaches by `key` in frames of version 1.
+    pub const fn v1(peer: Peer, key: u16) -> Self {
+        Self::new(peer, VERSION_1, key)
+    }
+
+    /// The session that `peer` reaches by `key` in frames of version 2.
+    pub const fn v2(peer: Peer, key: u16) -> Self {
+        Self::new(peer, VERSION_2, key)
+    }
+
+    /// The session that `peer` reaches by `key` in frames of this version.
     #[inline(always)]
-    pub const fn new(peer: Peer, key: u16) -> Self {
+    pub const fn new(peer: Peer, version: u8, key: u16) -> Self {
         let Mac([a, b, c, d, e, f]) = peer.mac;
         let [g, h, i, j] = peer.vlan.code();
         let [k, l] = key.to_be_bytes();
-        Self([a, b, c, d, e, f, g, h, i, j, k, l])
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, version])
     }
 
     /// The map's key.
     #[inline(always)]
-    pub const fn to_bytes(self) -> [u8; 12] {
+    pub const fn to_bytes(self) -> [u8; 13] {
         self.0
     }
 }
 
 /// The value of a session in its map.
-pub const fn dialect_code(dialect: Dialect) -> u32 {
-    dialect as u32
+pub const fn framing_code(framing: Framing) -> u32 {
+    match framing {
+        Framing::V1(Dialect::V1) => 0,
+        Framing::V1(Dialect::V1Deployed) => 1,
+        Framing::V2 => 2,
+    }
 }
 
-/// The dialect of a session's value in its map.
+/// The framing of a session's value in its map.
 #[inline(always)]
-pub const fn dialect_from_code(code: u32) -> Dialect {
-    if code == Dialect::V1Deployed as u32 { Dialect::V1Deployed } else { Dialect::V1 }
+pub const fn framing_from_code(code: u32) -> Framing {
+    match code {
+        0 => Framing::V1(Dialect::V1),
+        1 => Framing::V1(Dialect::V1Deployed),
+        _ => Framing::V2,
+    }
 }
 
 /// What userspace tells the XDP program before it is attached.

@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
-use bmstools_common::classify::{self, Verdict, check_dialect, classify};
+use bmstools_common::classify::{self, Verdict, check_framing, classify};
 use bmstools_common::counters::Counter;
-use bmstools_common::maps::{Config, SessionKey, dialect_from_code};
+use bmstools_common::maps::{Config, SessionKey, framing_from_code};
 
 use crate::frame::Frame;
 use crate::limit::admit;
@@ -51,8 +51,8 @@ fn session<F: Frame>(
     };
     // SAFETY: the verifier knows the value's memory to be valid, and userspace
     // never changes a value in place.
-    let dialect = dialect_from_code(unsafe { *code });
-    if let Err(error) = check_dialect(frame, ours, dialect) {
+    let framing = framing_from_code(unsafe { *code });
+    if let Err(error) = check_framing(frame, ours, framing) {
         return (error.into(), XDP_DROP);
     }
     let queue = ctx.rx_queue_index();

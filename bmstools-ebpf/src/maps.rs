@@ -14,7 +14,7 @@ pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(Counter::COUNT as u32, 0);
 
 #[map]
-pub(crate) static SESSIONS: HashMap<[u8; 12], u32> =
+pub(crate) static SESSIONS: HashMap<[u8; 13], u32> =
     HashMap::with_max_entries(SESSIONS_CAPACITY, 0);
 
 #[map]

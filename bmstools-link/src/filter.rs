@@ -5,10 +5,10 @@ mod buckets;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use bmstools_common::classify::{Verdict, check_dialect, classify};
+use bmstools_common::classify::{Verdict, check_framing, classify};
 use bmstools_common::counters::Counter;
 use bmstools_common::ethernet::Peer;
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Config, SESSIONS_CAPACITY, SessionKey};
 use bmstools_common::rate;
 
@@ -18,7 +18,7 @@ use crate::port::LinkError;
 /// Decides on frames as the XDP program does, and counts the same.
 pub(crate) struct Filter {
     config: Config,
-    sessions: HashMap<SessionKey, Dialect>,
+    sessions: HashMap<SessionKey, Framing>,
     per_source: Buckets,
     global: u64,
     /// Where the buckets' clock begins.
@@ -70,10 +70,10 @@ impl Filter {
                 refused => (refused, None),
             };
         };
-        let Some(&dialect) = self.sessions.get(&key) else {
+        let Some(&framing) = self.sessions.get(&key) else {
             return (Counter::NoSession, None);
         };
-        match check_dialect(packet, &frame, dialect) {
+        match check_framing(packet, &frame, framing) {
             Ok(()) => (Counter::Session, admitted),
             Err(reason) => (reason.into(), None),
         }
@@ -96,13 +96,13 @@ impl Filter {
     pub(crate) fn insert_session(
         &mut self,
         key: SessionKey,
-        dialect: Dialect,
+        framing: Framing,
     ) -> Result<(), LinkError> {
         let full = self.sessions.len() >= SESSIONS_CAPACITY as usize;
         if full && !self.sessions.contains_key(&key) {
             return Err(LinkError::SessionsFull(SESSIONS_CAPACITY));
         }
-        self.sessions.insert(key, dialect);
+        self.sessions.insert(key, framing);
         Ok(())
     }
 

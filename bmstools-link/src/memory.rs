@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bmstools_common::Mac;
 use bmstools_common::ethernet::{MAX_HEADER_LEN, Peer};
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Config, Rate, SessionKey};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -88,8 +88,8 @@ impl Port for MemoryPort {
         vec![self.inbox.event.as_fd()]
     }
 
-    fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
-        self.filter.insert_session(key, dialect)
+    fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
+        self.filter.insert_session(key, framing)
     }
 
     fn remove_session(&mut self, key: SessionKey) {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use bmstools_common::counters::Counter;
 use bmstools_common::ethernet::{MAX_HEADER_LEN, Peer};
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Config, SessionKey};
 
 use crate::filter::Filter;
@@ -151,8 +151,8 @@ impl Port for PacketPort {
         vec![self.sessions.as_fd(), self.rest.as_fd(), self.monitor.as_fd()]
     }
 
-    fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
-        self.filter.insert_session(key, dialect)
+    fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
+        self.filter.insert_session(key, framing)
     }
 
     fn remove_session(&mut self, key: SessionKey) {

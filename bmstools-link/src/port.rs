@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use bmstools_common::Mac;
 use bmstools_common::counters::Counter;
 use bmstools_common::ethernet::Peer;
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Rate, SessionKey};
 
 /// Which way of moving frames to use.
@@ -117,7 +117,7 @@ pub trait Port: Send {
     /// # Errors
     ///
     /// Where the table of sessions is full.
-    fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError>;
+    fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError>;
 
     /// Drops the frames of a session from here on. Unknown keys are ignored.
     fn remove_session(&mut self, key: SessionKey);

@@ -8,8 +8,8 @@ use aya::programs::{TestRun, Xdp};
 use aya::{Ebpf, EbpfError, TestRunOptions};
 use aya_log::EbpfLogger;
 use bmstools_common::counters::Counter;
-use bmstools_common::header::Dialect;
-use bmstools_common::maps::{self, Config, SessionKey, dialect_code};
+use bmstools_common::header::Framing;
+use bmstools_common::maps::{self, Config, SessionKey, framing_code};
 
 use crate::port::LinkError;
 use crate::xdp_link;
@@ -106,7 +106,7 @@ pub enum ProgramError {
 pub struct Program {
     link: Option<OwnedFd>,
     entry: &'static str,
-    sessions: HashMap<MapData, [u8; 12], u32>,
+    sessions: HashMap<MapData, [u8; 13], u32>,
     sockets: XskMap<MapData>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
@@ -204,8 +204,8 @@ impl Program {
     ///
     /// [`LinkError::SessionsFull`], and [`LinkError::Program`] where the kernel
     /// has no memory.
-    pub fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
-        self.sessions.insert(key.to_bytes(), dialect_code(dialect), 0).map_err(|error| match &error
+    pub fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
+        self.sessions.insert(key.to_bytes(), framing_code(framing), 0).map_err(|error| match &error
         {
             MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
                 LinkError::SessionsFull(maps::SESSIONS_CAPACITY)

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bmstools_common::ethernet::{Header, Peer};
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Config, SOCKETS_CAPACITY, SessionKey};
 
 use self::queue::{CopyMode, Queue, QueueError};
@@ -139,8 +139,8 @@ impl Port for XdpPort {
         sockets.chain(others).collect()
     }
 
-    fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
-        self.program.insert_session(key, dialect)
+    fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
+        self.program.insert_session(key, framing)
     }
 
     fn remove_session(&mut self, key: SessionKey) {

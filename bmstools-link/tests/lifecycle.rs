@@ -183,7 +183,7 @@ fn a_port_carries_frames_again_after_its_interface_was_down() {
         let link = Link::new();
         let mut port = link.open(mode);
         let peer = Peer { mac: FAR_MAC, vlan: Vlan::NONE };
-        port.insert_session(SessionKey::new(peer, 5), Dialect::V1).unwrap();
+        port.insert_session(SessionKey::v1(peer, 5), Dialect::V1.into()).unwrap();
         let data = message(ptype::DATA, 5, b"data");
         link.near.ip(&format!("link set {NEAR} down"));
         link.near.run(|| {

@@ -69,7 +69,7 @@ fn every_mode_carries_frames_both_ways_with_no_one_and_two_tags() {
         let mut port = link.open(mode);
         let far_end = far_socket(&link);
         for vlan in vlans() {
-            port.insert_session(SessionKey::new(far(vlan), KEY), Dialect::V1).unwrap();
+            port.insert_session(SessionKey::v1(far(vlan), KEY), Dialect::V1.into()).unwrap();
             let short = message(ptype::ACK, KEY, &[]);
             let long =
                 message(ptype::DATA, KEY, &vec![0xa5; vlan.payload_room(port.info().mtu) - 14]);
@@ -99,10 +99,10 @@ fn frames_come_up_from_the_insertion_of_their_session_to_its_removal() {
         let mut port = link.open(mode);
         let far_end = far_socket(&link);
         let data = to_near(Vlan::NONE, &message(ptype::DATA, KEY, b"data"));
-        let key = SessionKey::new(far(Vlan::NONE), KEY);
+        let key = SessionKey::v1(far(Vlan::NONE), KEY);
         far_end.send(&data).unwrap();
         assert_eq!(receive_stray(port.as_mut()), []);
-        port.insert_session(key, Dialect::V1).unwrap();
+        port.insert_session(key, Dialect::V1.into()).unwrap();
         far_end.send(&data).unwrap();
         assert_eq!(receive(port.as_mut(), 1).len(), 1);
         port.remove_session(key);
@@ -126,8 +126,8 @@ fn the_counters_account_for_every_frame_of_ours() {
         let mut port = link.open_with(options);
         let far_end = far_socket(&link);
         let peer = far(Vlan::NONE);
-        port.insert_session(SessionKey::new(peer, KEY), Dialect::V1).unwrap();
-        port.insert_session(SessionKey::new(peer, KEY + 1), Dialect::V1Deployed).unwrap();
+        port.insert_session(SessionKey::v1(peer, KEY), Dialect::V1.into()).unwrap();
+        port.insert_session(SessionKey::v1(peer, KEY + 1), Dialect::V1Deployed.into()).unwrap();
 
         let data = message(ptype::DATA, KEY, b"data");
         let patched = |at: usize, byte: u8| {
@@ -183,7 +183,7 @@ fn a_thousand_frames_arrive_in_order_each_way() {
             ..RawOptions::default()
         };
         let far_end = link.far.run(|| RawSocket::open_with(FAR, &options)).unwrap();
-        port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
+        port.insert_session(SessionKey::v1(far(Vlan::NONE), KEY), Dialect::V1.into()).unwrap();
         let messages: Vec<Vec<u8>> =
             (0..1000u32).map(|n| message(ptype::DATA, KEY, &n.to_be_bytes())).collect();
 
@@ -208,7 +208,7 @@ fn both_queues_of_an_interface_are_received_from() {
         let link = Link::with("numrxqueues 2 numtxqueues 2");
         let mut port = link.open(mode);
         assert!(port.info().mode.contains("2 queues"), "{}", port.info().mode);
-        port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
+        port.insert_session(SessionKey::v1(far(Vlan::NONE), KEY), Dialect::V1.into()).unwrap();
         // Past the queueing discipline, the sender's CPU is its queue's number, and
         // that the receiver's.
         let bypass = RawOptions { bypass_queue: true, ..RawOptions::default() };
@@ -239,7 +239,7 @@ fn a_large_mtu_is_used_up_to_what_one_buffer_holds() {
         assert_eq!(port.info().mtu, 3498);
         let far_end = far_socket(&link);
         for vlan in vlans() {
-            port.insert_session(SessionKey::new(far(vlan), KEY), Dialect::V1).unwrap();
+            port.insert_session(SessionKey::v1(far(vlan), KEY), Dialect::V1.into()).unwrap();
             let data =
                 message(ptype::DATA, KEY, &vec![0x5a; vlan.payload_room(port.info().mtu) - 14]);
             send_all(port.as_mut(), far(vlan), std::slice::from_ref(&data));
@@ -256,7 +256,7 @@ fn a_flood_that_nobody_reads_is_counted_as_dropped_and_leaves_sessions_room() {
     let link = Link::new();
     let mut port = link.open(Mode::Packet);
     let far_end = far_socket(&link);
-    port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
+    port.insert_session(SessionKey::v1(far(Vlan::NONE), KEY), Dialect::V1.into()).unwrap();
     let open = to_near(Vlan::NONE, &open_message());
     let flood = 20_000;
     let mut sent = 0;
@@ -279,7 +279,7 @@ fn frames_that_an_af_xdp_socket_has_no_room_for_are_counted_as_dropped() {
         let link = Link::new();
         let mut port = link.open(mode);
         let far_end = far_socket(&link);
-        port.insert_session(SessionKey::new(far(Vlan::NONE), KEY), Dialect::V1).unwrap();
+        port.insert_session(SessionKey::v1(far(Vlan::NONE), KEY), Dialect::V1.into()).unwrap();
         let data = to_near(Vlan::NONE, &message(ptype::DATA, KEY, b"data"));
         let mut sent = 0;
         while sent < 5000 {

@@ -116,7 +116,7 @@ impl Connection {
 
     /// What the link knows this session by.
     pub(crate) const fn session_key(&self) -> SessionKey {
-        SessionKey::new(self.peer, self.local_key)
+        SessionKey::v1(self.peer, self.local_key)
     }
 
     pub(crate) const fn silent_since(&self) -> Instant {

@@ -18,6 +18,7 @@ mod outgoing;
 pub mod response;
 mod rtt;
 mod stats;
+pub mod v2;
 mod window;
 pub mod wire;
 

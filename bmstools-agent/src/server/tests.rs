@@ -269,14 +269,16 @@ fn a_session_is_let_through_at_all_ports_of_its_interface_or_none() {
     let (free, _b) = pair(AGENT, OPERATOR, 1500).unwrap();
     let peer = Peer { mac: OPERATOR, vlan: bmstools_common::Vlan::NONE };
     let taken = (1..=u16::MAX)
-        .take_while(|key| full.insert_session(SessionKey::new(peer, *key), Dialect::V1).is_ok())
+        .take_while(|key| {
+            full.insert_session(SessionKey::v1(peer, *key), Dialect::V1.into()).is_ok()
+        })
         .count();
     assert_eq!(taken as u32, bmstools_common::maps::SESSIONS_CAPACITY);
     let runtime = Runtime::new().unwrap();
     let (server, ..) = server(&runtime, Path::new("/"), Groups::new([2]));
     let mut ports: Vec<Box<dyn Port>> = vec![Box::new(free), Box::new(full)];
-    let key = SessionKey::new(peer, u16::MAX);
+    let key = SessionKey::v1(peer, u16::MAX);
     assert!(!server.let_through(0, key, Dialect::V1, &mut ports));
-    ports[1].remove_session(SessionKey::new(peer, 1));
+    ports[1].remove_session(SessionKey::v1(peer, 1));
     assert!(server.let_through(0, key, Dialect::V1, &mut ports));
 }

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-use bmstools_common::header::{Dialect, V1Header, ptype};
+use bmstools_common::header::{Dialect, Framing, V1Header, ptype};
 use bmstools_common::maps::SessionKey;
 use bmstools_common::{Mac, Vlan};
 
@@ -79,8 +79,8 @@ type Ports = Vec<Box<dyn Port>>;
 
 fn ports() -> (Ports, Ports) {
     let (mut a, mut b) = memory::pair(A, B, 1500).unwrap();
-    a.insert_session(SessionKey::new(to(B), KEY), Dialect::V1).unwrap();
-    b.insert_session(SessionKey::new(to(A), KEY), Dialect::V1).unwrap();
+    a.insert_session(SessionKey::v1(to(B), KEY), Dialect::V1.into()).unwrap();
+    b.insert_session(SessionKey::v1(to(A), KEY), Dialect::V1.into()).unwrap();
     (vec![Box::new(a)], vec![Box::new(b)])
 }
 
@@ -155,8 +155,8 @@ impl Port for Full {
         self.0.readable()
     }
 
-    fn insert_session(&mut self, key: SessionKey, dialect: Dialect) -> Result<(), LinkError> {
-        self.0.insert_session(key, dialect)
+    fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
+        self.0.insert_session(key, framing)
     }
 
     fn remove_session(&mut self, key: SessionKey) {

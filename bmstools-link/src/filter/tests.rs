@@ -60,7 +60,7 @@ fn opens_of_many_sources_share_one_rate() {
 fn a_deployed_sessions_frame_with_a_length_past_its_end_is_dropped() {
     let mut filter = filter(burst(1), burst(1));
     let peer = Peer { mac: mac(1), vlan: Vlan::NONE };
-    filter.insert_session(SessionKey::new(peer, 5), Dialect::V1Deployed).unwrap();
+    filter.insert_session(SessionKey::v1(peer, 5), Dialect::V1Deployed.into()).unwrap();
     let good = DeployedFields { vlan: 1, data_len: 2 }.emit();
     let lies = DeployedFields { vlan: 1, data_len: 3 }.emit();
     let send = |fields: [u8; 6]| frame(mac(1), ptype::DATA, 5, &[&fields[..], &[1, 2]].concat());
@@ -78,14 +78,14 @@ fn the_table_of_sessions_is_bounded_and_takes_more_after_a_removal() {
     let mut filter = filter(burst(1), burst(1));
     let key = |n: u32| {
         let [_, _, a, b] = n.to_be_bytes();
-        SessionKey::new(Peer { mac: Mac([2, 0, 0, 0, a, b]), vlan: Vlan::NONE }, 1)
+        SessionKey::v1(Peer { mac: Mac([2, 0, 0, 0, a, b]), vlan: Vlan::NONE }, 1)
     };
     for n in 0..SESSIONS_CAPACITY {
-        filter.insert_session(key(n), Dialect::V1).unwrap();
+        filter.insert_session(key(n), Dialect::V1.into()).unwrap();
     }
-    filter.insert_session(key(0), Dialect::V1Deployed).unwrap();
-    let more = filter.insert_session(key(SESSIONS_CAPACITY), Dialect::V1);
+    filter.insert_session(key(0), Dialect::V1Deployed.into()).unwrap();
+    let more = filter.insert_session(key(SESSIONS_CAPACITY), Dialect::V1.into());
     assert!(matches!(more, Err(LinkError::SessionsFull(SESSIONS_CAPACITY))));
     filter.remove_session(key(3));
-    filter.insert_session(key(SESSIONS_CAPACITY), Dialect::V1).unwrap();
+    filter.insert_session(key(SESSIONS_CAPACITY), Dialect::V1.into()).unwrap();
 }

@@ -1,7 +1,7 @@
 use bmstools_common::Vlan;
 use bmstools_common::counters::Counter;
 use bmstools_common::ethernet::Tag;
-use bmstools_common::header::{V1Header, ptype};
+use bmstools_common::header::{Dialect, V1Header, ptype};
 
 use super::*;
 
@@ -33,8 +33,8 @@ fn receive(port: &mut MemoryPort) -> Vec<(Peer, Vec<u8>)> {
 fn frames_of_inserted_sessions_and_opens_come_up_and_no_others() {
     let (mut a, mut b) = pair(A, B, 1500).unwrap();
     let vlan = Vlan::tagged(1708).unwrap().wrapped_in(Tag { service: true, id: 5 }).unwrap();
-    let key = SessionKey::new(Peer { mac: A, vlan }, 9);
-    b.insert_session(key, Dialect::V1).unwrap();
+    let key = SessionKey::v1(Peer { mac: A, vlan }, 9);
+    b.insert_session(key, Dialect::V1.into()).unwrap();
     let (data, open) = (frame(ptype::DATA, 9), frame(ptype::OPEN, 0));
     send(&mut a, Peer { mac: B, vlan }, &data, 1);
     send(&mut a, Peer { mac: B, vlan: Vlan::NONE }, &data, 1);

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use bmstools_common::classify::{Verdict, check_dialect, classify};
+use bmstools_common::classify::{Verdict, check_framing, classify};
 use bmstools_common::counters::Counter;
 use bmstools_common::header::Dialect;
 use proptest::prelude::*;
@@ -48,14 +48,14 @@ fn expected(frame: &[u8], dialect: Dialect) -> Counter {
         Verdict::Ours(ours) => ours,
     };
     let Some(key) = ours.session else { return Counter::Open };
-    let [.., high, low] = key.to_bytes();
+    let [.., high, low, _version] = key.to_bytes();
     if u16::from_be_bytes([high, low]) != LIVE || !vlans().contains(&ours.peer.vlan) {
         return Counter::NoSession;
     }
     if ours.peer.mac != PEER {
         return Counter::NoSession;
     }
-    match check_dialect(frame, &ours, dialect) {
+    match check_framing(frame, &ours, dialect.into()) {
         Ok(()) => Counter::SessionViaRing,
         Err(error) => error.into(),
     }

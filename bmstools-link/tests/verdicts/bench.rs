@@ -48,8 +48,8 @@ impl Bench {
 
     /// Lets the frames of a session of `PEER` through.
     pub(crate) fn insert(&mut self, vlan: Vlan, key: u16, dialect: Dialect) {
-        let key = SessionKey::new(Peer { mac: PEER, vlan }, key);
-        self.program.insert_session(key, dialect).expect("there is room for a session");
+        let key = SessionKey::v1(Peer { mac: PEER, vlan }, key);
+        self.program.insert_session(key, dialect.into()).expect("there is room for a session");
     }
 
     /// Runs the program on `frame` and returns what it counted. Checks that it

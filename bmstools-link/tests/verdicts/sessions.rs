@@ -30,7 +30,7 @@ fn only_the_session_of_this_key_peer_and_vlan_lets_a_frame_through() {
             let mut frame = Frame::data(Dialect::V1, vlan, 0x1234, b"x");
             frame.source = Mac([0x52, 0x54, 0, 0xaa, 0xbb, 3]);
             assert_eq!(bench.verdict(&frame.bytes()), Counter::NoSession);
-            bench.program.remove_session(SessionKey::new(Peer { mac: PEER, vlan }, 0x1234));
+            bench.program.remove_session(SessionKey::v1(Peer { mac: PEER, vlan }, 0x1234));
             let frame = Frame::data(Dialect::V1, vlan, 0x1234, b"x");
             assert_eq!(bench.verdict(&frame.bytes()), Counter::NoSession);
         }
@@ -119,15 +119,15 @@ fn a_full_table_of_sessions_is_an_error_and_room_comes_back() {
     let key = |number: u32| {
         let [_, a, b, c] = number.to_be_bytes();
         let peer = Peer { mac: Mac([2, 0, 0, a, b, c]), vlan: Vlan::NONE };
-        SessionKey::new(peer, 1)
+        SessionKey::v1(peer, 1)
     };
     for number in 0..SESSIONS_CAPACITY {
-        bench.program.insert_session(key(number), Dialect::V1).expect("there is room");
+        bench.program.insert_session(key(number), Dialect::V1.into()).expect("there is room");
     }
     let more = key(SESSIONS_CAPACITY);
-    let refused = bench.program.insert_session(more, Dialect::V1);
+    let refused = bench.program.insert_session(more, Dialect::V1.into());
     assert!(matches!(refused, Err(LinkError::SessionsFull(SESSIONS_CAPACITY))), "{refused:?}");
-    bench.program.insert_session(key(0), Dialect::V1Deployed).expect("it is there already");
+    bench.program.insert_session(key(0), Dialect::V1Deployed.into()).expect("it is there already");
     bench.program.remove_session(key(5));
-    bench.program.insert_session(more, Dialect::V1).expect("there is room again");
+    bench.program.insert_session(more, Dialect::V1.into()).expect("there is room again");
 }

@@ -179,7 +179,7 @@ fn inside(
 }
 
 fn receive(port: &mut dyn Port, shared: &Shared) -> Result<Side> {
-    port.insert_session(SessionKey::new(peer(OPERATOR_MAC)?, KEY), Dialect::V1)?;
+    port.insert_session(SessionKey::v1(peer(OPERATOR_MAC)?, KEY), Dialect::V1.into())?;
     let started = begin(shared);
     let mut sum = 0;
     while !shared.is_over() {

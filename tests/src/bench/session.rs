@@ -50,7 +50,7 @@ impl Session {
         let config = Config { mtu: mtu.min(config.mtu), ..config };
         let client = Client::new(config, Dialect::V1, peer, key, rand::random(), Instant::now());
         for port in &mut ports {
-            port.insert_session(client.session_key(), Dialect::V1)?;
+            port.insert_session(client.session_key(), Dialect::V1.into())?;
         }
         let wait = Wait { client, peer, event: None, deadline: Instant::now() };
         let mut session = Self { ports, waker: Waker::new()?, wait };

@@ -26,7 +26,7 @@ impl Operator {
         let key = PrivateKey::from_pem(key).unwrap();
         let config = Config::default();
         let client = Client::new(config, Dialect::V1, peer, key, [2; 32], Instant::now());
-        port.insert_session(client.session_key(), Dialect::V1).unwrap();
+        port.insert_session(client.session_key(), Dialect::V1.into()).unwrap();
         Self { client, ports: vec![Box::new(port)], waker: Waker::new().unwrap() }
     }
 
