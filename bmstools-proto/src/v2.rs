@@ -9,6 +9,7 @@ mod config;
 mod congestion;
 mod connection;
 mod cookie;
+mod crypto_stream;
 mod endpoint;
 mod frame;
 pub mod identity;
@@ -17,6 +18,7 @@ mod packet;
 mod params;
 mod recovery;
 mod rtt;
+mod sizing;
 mod streams;
 mod tls;
 

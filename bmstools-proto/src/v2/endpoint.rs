@@ -1,15 +1,24 @@
-//! Signatures first.
+//! Either side of any number of sessions: finds a frame's session, admits new ones,
+//! keeps timers and turns.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bmstools_common::ethernet::Peer;
+use bmstools_common::ethernet::{Mac, Peer};
+use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
 use bmstools_common::maps::SessionKey;
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
 
 use super::config::Config;
+use super::connection::{Begin, Connection, Happened, Side, Taken};
+use super::cookie::{COOKIE_LEN, Cookies, NONCE_LEN};
 use super::identity::{Identity, PublicKey};
-use super::streams::{Chunk, StreamError, StreamId};
+use super::params::Params;
+use super::streams::{Chunk, StreamError, StreamEvent, StreamId, Streams};
+use super::tls::{self, Acceptor};
 
 /// A session's name within its endpoint, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -146,39 +155,276 @@ pub struct SessionStats {
 /// Frames, time and commands go in; frames, events and the next timeout come out.
 /// Calls that may change what the polls return: every `handle_*` and every command.
 /// Commands to sessions and streams that are gone do nothing or say so.
-pub struct Endpoint {}
+pub struct Endpoint {
+    config: Arc<Config>,
+    rng: StdRng,
+    cookies: Cookies,
+    acceptor: Option<Acceptor>,
+    /// By this side's session key.
+    sessions: BTreeMap<u16, Box<Connection>>,
+    keys: BTreeMap<SessionId, u16>,
+    /// Sessions that a peer opened, by what its opens carry.
+    by_open: BTreeMap<(Peer, u16, [u8; NONCE_LEN]), u16>,
+    /// Sessions that peers opened and that are in their handshake, oldest first.
+    handshakes: BTreeSet<SessionId>,
+    /// Due times; a session is there at most once.
+    timers: BTreeSet<(Instant, u16)>,
+    /// Sessions that may have something to send, by port.
+    ready: Vec<VecDeque<u16>>,
+    /// Answers to opens without a cookie.
+    retries: VecDeque<(usize, Peer, [u8; RETRY_LEN])>,
+    events: VecDeque<Event>,
+    next_id: u64,
+    stats: Stats,
+}
 
-#[allow(unused_variables, clippy::unused_self, clippy::missing_errors_doc, reason = "skeleton")]
+/// Bytes of a retry of ours.
+const RETRY_LEN: usize = V2_LEN + NONCE_LEN + 1 + COOKIE_LEN;
+/// Retries that wait for a port at most: more are dropped, and the open comes again.
+const MAX_RETRIES: usize = 256;
+
 impl Endpoint {
     /// An endpoint without sessions. `seed` makes keys, nonces and cookies
     /// unpredictable.
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
-        todo!()
+        let mut rng = StdRng::from_seed(seed);
+        let mut secret = [0; 32];
+        rng.fill_bytes(&mut secret);
+        Self {
+            cookies: Cookies::new(secret, now, config.cookie_lifetime),
+            config: Arc::new(config),
+            rng,
+            acceptor: None,
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            by_open: BTreeMap::new(),
+            handshakes: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            ready: Vec::new(),
+            retries: VecDeque::new(),
+            events: VecDeque::new(),
+            next_id: 0,
+            stats: Stats::default(),
+        }
     }
+
     /// Answers opens from here on as `identity` where the peer holds one of
     /// `authorized`; `None` answers none. Sessions that there are stay.
-    pub fn accept(&mut self, identity: Option<(Identity, Arc<[PublicKey]>)>) {}
+    pub fn accept(&mut self, identity: Option<(Identity, Arc<[PublicKey]>)>) {
+        self.acceptor = identity.map(|(identity, keys)| Acceptor::new(&identity, keys));
+    }
+
     /// Opens a session. [`Event::Begun`] follows, then [`Event::Established`] or
     /// [`Event::Closed`].
     pub fn connect(&mut self, now: Instant, connect: Connect) -> SessionId {
-        todo!()
+        let id = self.take_id();
+        let Connect { peer, port, mtu, key, identity, expected } = connect;
+        let params = Params::of(&self.config, mtu);
+        let begun = match tls::connect(&identity, &expected, &params) {
+            _ if key == 0 || self.sessions.contains_key(&key) => {
+                Err("the session key is in use".to_owned())
+            }
+            Ok(tls) => Ok(tls),
+            Err(error) => Err(format!("{error:?}")),
+        };
+        let tls = match begun {
+            Ok(tls) => tls,
+            Err(what) => {
+                let reason = CloseReason::Handshake(what);
+                self.events.push_back(Event::Closed { session: id, reason });
+                return id;
+            }
+        };
+        let mut nonce = [0; NONCE_LEN];
+        self.rng.fill_bytes(&mut nonce);
+        let (side, local_key, remote_key) = (Side::Operator, key, 0);
+        let expected = Some(expected);
+        let begin =
+            Begin { id, side, peer, port, mtu, local_key, remote_key, nonce, tls, expected };
+        self.insert(now, begin);
+        id
     }
+
     /// Takes a frame, from its bmstools header on. Bad frames are counted and change
     /// nothing.
-    pub fn handle_frame(&mut self, now: Instant, port: usize, peer: Peer, frame: &mut [u8]) {}
+    pub fn handle_frame(&mut self, now: Instant, port: usize, peer: Peer, frame: &mut [u8]) {
+        self.stats.received += 1;
+        match self.take_frame(now, port, peer, frame) {
+            Taken::Opened => {}
+            Taken::Refused => self.stats.refused += 1,
+            Taken::Unsealed => self.stats.unsealed += 1,
+            Taken::Replayed => self.stats.replayed += 1,
+        }
+    }
+
+    fn take_frame(&mut self, now: Instant, port: usize, peer: Peer, frame: &mut [u8]) -> Taken {
+        let Ok(header) = V2Header::parse(&*frame, 0) else { return Taken::Refused };
+        if header.ptype == v2_ptype::OPEN {
+            return self.take_open(now, port, peer, header, frame);
+        }
+        let key = header.dstkey;
+        let Some(session) = self.sessions.get_mut(&key) else { return Taken::Refused };
+        if session.peer != peer {
+            return Taken::Refused;
+        }
+        let taken = if header.ptype == v2_ptype::RETRY {
+            if session.receive_retry(frame) { Taken::Opened } else { Taken::Refused }
+        } else {
+            session.receive(now, port, header, V2_LEN, frame)
+        };
+        self.settle(now, key);
+        taken
+    }
+
+    fn take_open(
+        &mut self,
+        now: Instant,
+        port: usize,
+        peer: Peer,
+        header: V2Header,
+        frame: &mut [u8],
+    ) -> Taken {
+        let Some(acceptor) = &self.acceptor else { return Taken::Refused };
+        let Some((nonce, cookie)) = open_parts(frame) else { return Taken::Refused };
+        let operator_key = header.srckey;
+        if operator_key == 0 || header.dstkey != 0 {
+            return Taken::Refused;
+        }
+        if !self.cookies.check(now, peer, operator_key, &nonce, cookie) {
+            self.stats.cookies_asked += 1;
+            if self.retries.len() < MAX_RETRIES {
+                let cookie = self.cookies.make(now, peer, operator_key, &nonce);
+                self.retries.push_back((port, peer, retry(operator_key, &nonce, &cookie)));
+            }
+            return Taken::Opened;
+        }
+        let sealed_at = V2_LEN + NONCE_LEN + 1 + cookie.len();
+        let of_open = (peer, operator_key, nonce);
+        let key = match self.by_open.get(&of_open) {
+            Some(&key) => key,
+            None => {
+                // Nothing is made of an open that does not open.
+                let keys = tls::initial_keys(&nonce, true);
+                let mut copy = frame.to_vec();
+                let number = header.packet_number;
+                if super::packet::open(&*keys.remote, number, sealed_at, &mut copy).is_none() {
+                    return Taken::Unsealed;
+                }
+                let params = Params::of(&self.config, self.config.mtu);
+                let Ok(tls) = acceptor.accept(&params) else { return Taken::Refused };
+                let (mtu, remote_key, side) = (self.config.mtu, operator_key, Side::Agent);
+                if !self.make_room(now, peer.mac) {
+                    self.stats.opens_refused += 1;
+                    return Taken::Refused;
+                }
+                let id = self.take_id();
+                let local_key = self.free_key();
+                let expected = None;
+                let begin = Begin {
+                    id,
+                    side,
+                    peer,
+                    port,
+                    mtu,
+                    local_key,
+                    remote_key,
+                    nonce,
+                    tls,
+                    expected,
+                };
+                self.stats.handshakes += 1;
+                self.handshakes.insert(id);
+                self.by_open.insert(of_open, local_key);
+                self.insert(now, begin);
+                local_key
+            }
+        };
+        let Some(session) = self.sessions.get_mut(&key) else { return Taken::Refused };
+        let taken = session.receive(now, port, header, sealed_at, frame);
+        self.settle(now, key);
+        taken
+    }
+
+    /// Makes room for one more session of `mac`, at the cost of the oldest that is
+    /// still in its handshake: whoever can prove an address and no more cannot keep
+    /// others out.
+    fn make_room(&mut self, now: Instant, mac: Mac) -> bool {
+        let is_of_peer = |session: &Connection| session.is_agent() && session.peer.mac == mac;
+        let of_peer = self.sessions.values().filter(|session| is_of_peer(session)).count();
+        let displaced = if of_peer >= self.config.max_sessions_per_peer {
+            self.handshakes.iter().copied().find(|id| {
+                let session = self.keys.get(id).and_then(|key| self.sessions.get(key));
+                session.is_some_and(|session| is_of_peer(session))
+            })
+        } else if self.sessions.len() >= self.config.max_sessions
+            || self.handshakes.len() >= self.config.max_handshakes
+        {
+            self.handshakes.first().copied()
+        } else {
+            return true;
+        };
+        let Some(id) = displaced else { return false };
+        let Some(&key) = self.keys.get(&id) else { return false };
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.displace();
+        }
+        self.settle(now, key);
+        true
+    }
+
+    fn free_key(&mut self) -> u16 {
+        loop {
+            // There are more keys than sessions.
+            let key = self.rng.gen_range(1..=u16::MAX);
+            if !self.sessions.contains_key(&key) {
+                return key;
+            }
+        }
+    }
+
+    fn take_id(&mut self) -> SessionId {
+        let id = SessionId(self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    fn insert(&mut self, now: Instant, begin: Begin) {
+        let (id, key, peer, port) = (begin.id, begin.local_key, begin.peer, begin.port);
+        let accepted = begin.side == Side::Agent;
+        let session = Connection::new(Arc::clone(&self.config), begin, now);
+        let name = session.session_key();
+        self.sessions.insert(key, Box::new(session));
+        self.keys.insert(id, key);
+        self.events.push_back(Event::Begun { session: id, key: name, peer, port, accepted });
+        self.settle(now, key);
+    }
+
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, key)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            session.timer = None;
+            session.handle_timeout(now);
+            self.settle(now, key);
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) must be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.timers.first().map(|&(at, _)| at)
     }
+
     /// What the owner must do next. Poll it dry after a batch of frames, not after
     /// each: what can be merged is.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.events.pop_front()
     }
+
     /// Writes the next frame to send through `port` into `buffer` (the port's MTU).
     #[must_use]
     pub fn poll_transmit(
@@ -187,24 +433,119 @@ impl Endpoint {
         port: usize,
         buffer: &mut [u8],
     ) -> Option<(Peer, usize)> {
-        todo!()
+        if let Some(at) = self.retries.iter().position(|(of, ..)| *of == port)
+            && let Some((_, peer, retry)) = self.retries.remove(at)
+        {
+            buffer.get_mut(..RETRY_LEN)?.copy_from_slice(&retry);
+            self.stats.sent += 1;
+            return Some((peer, RETRY_LEN));
+        }
+        loop {
+            let &key = self.ready.get(port)?.front()?;
+            let sent = match self.sessions.get_mut(&key) {
+                Some(session) if session.queued && session.port == port => {
+                    session.poll_transmit(now, buffer).map(|len| (session.peer, len))
+                }
+                _ => None,
+            };
+            // The session keeps its turn for a whole batch: the endpoint's owner sends in
+            // batches, and a session's frames in a row are cheaper than mixed ones.
+            if let Some(sent) = sent {
+                self.stats.sent += 1;
+                self.take_turn(now, port, key);
+                return Some(sent);
+            }
+            if let Some(ready) = self.ready.get_mut(port) {
+                ready.pop_front();
+            }
+            if let Some(session) = self.sessions.get_mut(&key) {
+                session.queued = false;
+                // One that has nothing after all waits for its next event or timer.
+                let moved = session.port != port;
+                self.settle_with(now, key, moved);
+            }
+        }
     }
+
+    /// After a frame of the session in front: the next session's turn after
+    /// [`FRAMES_A_TURN`] frames.
+    fn take_turn(&mut self, now: Instant, port: usize, key: u16) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.turn += 1;
+        let over = session.turn >= FRAMES_A_TURN;
+        let goes_on = session.wants_transmit(now);
+        if !over && goes_on {
+            return;
+        }
+        session.turn = 0;
+        session.queued = goes_on;
+        if let Some(ready) = self.ready.get_mut(port) {
+            ready.pop_front();
+            if goes_on {
+                ready.push_back(key);
+            }
+        }
+        if !goes_on {
+            self.settle(now, key);
+        }
+    }
+
     /// Closes a session. [`Event::Drained`] follows.
-    pub fn close(&mut self, now: Instant, session: SessionId, code: u32, reason: &str) {}
-    /// Opens a stream.
-    pub fn open_stream(&mut self, session: SessionId) -> Result<StreamId, StreamError> {
-        todo!()
+    pub fn close(&mut self, now: Instant, session: SessionId, code: u32, reason: &str) {
+        let Some(&key) = self.keys.get(&session) else { return };
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.close(now, code, reason);
+        }
+        self.settle(now, key);
     }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    ///
+    /// Where the session is not established, or the peer allows no more.
+    pub fn open_stream(&mut self, session: SessionId) -> Result<StreamId, StreamError> {
+        self.streams(session).ok_or(StreamError::Closed)?.open()
+    }
+
     /// Higher goes first; equals take turns. 128 by default.
-    pub fn set_priority(&mut self, session: SessionId, stream: StreamId, priority: u8) {}
+    pub fn set_priority(&mut self, session: SessionId, stream: StreamId, priority: u8) {
+        if let Some(streams) = self.streams(session) {
+            streams.set_priority(stream, priority);
+        }
+    }
+
     /// Limits what a session sends, in bytes a second.
-    pub fn set_rate(&mut self, session: SessionId, bytes_per_second: Option<u64>) {}
+    pub fn set_rate(&mut self, session: SessionId, bytes_per_second: Option<u64>) {
+        if let Some(&key) = self.keys.get(&session)
+            && let Some(session) = self.sessions.get_mut(&key)
+        {
+            session.set_rate(bytes_per_second);
+        }
+    }
+
+    /// How many frames of its peer may be under way to a session from here on, where the
+    /// receive ring must be shared.
+    pub fn set_credit(&mut self, session: SessionId, frames: u32) {
+        if let Some(&key) = self.keys.get(&session)
+            && let Some(session) = self.sessions.get_mut(&key)
+        {
+            session.set_credit(frames);
+        }
+    }
+
     /// Bytes that this stream takes before its buffer is full. Writing more is
     /// possible, but nobody should.
     pub fn room(&self, session: SessionId, stream: StreamId) -> usize {
-        todo!()
+        let session = self.keys.get(&session).and_then(|key| self.sessions.get(key));
+        session.and_then(|session| session.streams_ref()).map_or(0, |s| s.room(stream))
     }
+
     /// Queues all of `data`.
+    ///
+    /// # Errors
+    ///
+    /// Where the stream or the session is closed, or the peer has stopped it.
     pub fn write(
         &mut self,
         now: Instant,
@@ -212,9 +553,14 @@ impl Endpoint {
         stream: StreamId,
         data: Bytes,
     ) -> Result<(), StreamError> {
-        todo!()
+        self.with(now, session, |streams| streams.write(stream, data))
     }
+
     /// Queues all of `data` for this position: the stream is a placed one.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
     pub fn write_at(
         &mut self,
         now: Instant,
@@ -223,38 +569,202 @@ impl Endpoint {
         offset: u64,
         data: Bytes,
     ) -> Result<(), StreamError> {
-        todo!()
+        self.with(now, session, |streams| streams.write_at(stream, offset, data))
     }
+
     /// Ends our direction of a stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
     pub fn finish(
         &mut self,
         now: Instant,
         session: SessionId,
         stream: StreamId,
     ) -> Result<(), StreamError> {
-        todo!()
+        self.with(now, session, |streams| streams.finish(stream))
     }
+
     /// Gives our direction of a stream up.
-    pub fn reset(&mut self, now: Instant, session: SessionId, stream: StreamId, code: u32) {}
+    pub fn reset(&mut self, now: Instant, session: SessionId, stream: StreamId, code: u32) {
+        let _ = self.with(now, session, |streams| {
+            streams.reset(stream, code);
+            Ok(())
+        });
+    }
+
     /// Tells the peer to send no more on a stream.
-    pub fn stop(&mut self, now: Instant, session: SessionId, stream: StreamId, code: u32) {}
+    pub fn stop(&mut self, now: Instant, session: SessionId, stream: StreamId, code: u32) {
+        let _ = self.with(now, session, |streams| {
+            streams.stop(stream, code);
+            Ok(())
+        });
+    }
+
     /// The next chunk of a stream, `None` where there is none yet.
     pub fn read(&mut self, session: SessionId, stream: StreamId) -> Option<Chunk> {
-        todo!()
+        self.streams(session)?.read(stream)
     }
+
     /// The application is done with so many bytes of what it read: the peer may send
     /// as many more.
-    pub fn consumed(&mut self, now: Instant, session: SessionId, stream: StreamId, bytes: u64) {}
+    pub fn consumed(&mut self, now: Instant, session: SessionId, stream: StreamId, bytes: u64) {
+        let _ = self.with(now, session, |streams| {
+            streams.consumed(stream, bytes);
+            Ok(())
+        });
+    }
+
     /// Counts of all sessions.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let live = self.sessions.values().filter(|session| !session.is_closed());
+        live.fold(self.stats, |all, session| {
+            let of_session = session.stats();
+            Stats {
+                lost: all.lost + of_session.lost,
+                key_updates: all.key_updates + of_session.key_updates,
+                ..all
+            }
+        })
     }
+
     /// Counts of one.
     pub fn session_stats(&self, session: SessionId) -> Option<SessionStats> {
-        todo!()
+        let key = self.keys.get(&session)?;
+        self.sessions.get(key).map(|session| session.stats())
     }
+
     /// Sessions that are established or in their handshake.
     pub fn session_count(&self) -> usize {
-        todo!()
+        self.sessions.len()
+    }
+
+    fn streams(&mut self, session: SessionId) -> Option<&mut Streams> {
+        let key = self.keys.get(&session)?;
+        self.sessions.get_mut(key)?.streams()
+    }
+
+    fn with(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        command: impl FnOnce(&mut Streams) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        let &key = self.keys.get(&session).ok_or(StreamError::Closed)?;
+        let session = self.sessions.get_mut(&key).ok_or(StreamError::Closed)?;
+        let done = command(session.streams().ok_or(StreamError::Closed)?);
+        self.settle(now, key);
+        done
+    }
+
+    /// Brings events, queues and timers up to date with a session.
+    fn settle(&mut self, now: Instant, key: u16) {
+        self.settle_with(now, key, true);
+    }
+
+    fn settle_with(&mut self, now: Instant, key: u16, queue: bool) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let id = session.id;
+        match session.take_happened() {
+            None => {}
+            Some(Happened::Established { peer_key, peer_software }) => {
+                self.stats.established += 1;
+                self.handshakes.remove(&id);
+                self.events.push_back(Event::Established { session: id, peer_key, peer_software });
+            }
+            Some(Happened::Closed(reason)) => {
+                let stats = session.stats();
+                self.stats.lost += stats.lost;
+                self.stats.key_updates += stats.key_updates;
+                if self.handshakes.remove(&id) {
+                    self.stats.handshakes_failed += 1;
+                }
+                self.events.push_back(Event::Closed { session: id, reason });
+            }
+        }
+        if let Some(streams) = session.streams() {
+            while let Some(event) = streams.poll_event() {
+                self.events.push_back(stream_event(id, event));
+            }
+        }
+        if session.is_drained() {
+            return self.forget(key);
+        }
+        if queue && !session.queued && session.wants_transmit(now) {
+            session.queued = true;
+            session.queued_port = session.port;
+            session.turn = 0;
+            if self.ready.len() <= session.port {
+                self.ready.resize_with(session.port + 1, VecDeque::new);
+            }
+            self.ready[session.port].push_back(key);
+        }
+        // A timer that fires early only looks again: moving it with every frame would
+        // cost more.
+        if let Some(wanted) = session.timeout()
+            && session.timer.is_none_or(|timer| wanted < timer)
+        {
+            if let Some(timer) = session.timer.replace(wanted) {
+                self.timers.remove(&(timer, key));
+            }
+            self.timers.insert((wanted, key));
+        }
+    }
+
+    fn forget(&mut self, key: u16) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        self.keys.remove(&session.id);
+        self.handshakes.remove(&session.id);
+        if session.is_agent() {
+            self.by_open.remove(&(session.peer, session.remote_key, session.nonce));
+        }
+        if let Some(timer) = session.timer {
+            self.timers.remove(&(timer, key));
+        }
+        if session.queued
+            && let Some(ready) = self.ready.get_mut(session.queued_port)
+        {
+            ready.retain(|&other| other != key);
+        }
+        self.events.push_back(Event::Drained {
+            session: session.id,
+            key: session.session_key(),
+            port: session.opened_port,
+        });
     }
 }
+
+/// Nonce and cookie of an open's body.
+fn open_parts(frame: &[u8]) -> Option<([u8; NONCE_LEN], &[u8])> {
+    let body = frame.get(V2_LEN..)?;
+    let (nonce, rest) = body.split_first_chunk::<NONCE_LEN>()?;
+    let (&len, rest) = rest.split_first()?;
+    Some((*nonce, rest.get(..usize::from(len))?))
+}
+
+fn retry(operator_key: u16, nonce: &[u8; NONCE_LEN], cookie: &[u8; COOKIE_LEN]) -> [u8; RETRY_LEN] {
+    let (ptype, dstkey) = (v2_ptype::RETRY, operator_key);
+    let header = V2Header { ptype, srckey: 0, dstkey, packet_number: 0 };
+    let mut retry = [0; RETRY_LEN];
+    retry[..V2_LEN].copy_from_slice(&header.emit());
+    retry[V2_LEN..V2_LEN + NONCE_LEN].copy_from_slice(nonce);
+    // 20.
+    retry[V2_LEN + NONCE_LEN] = COOKIE_LEN as u8;
+    retry[V2_LEN + NONCE_LEN + 1..].copy_from_slice(cookie);
+    retry
+}
+
+fn stream_event(session: SessionId, event: StreamEvent) -> Event {
+    match event {
+        StreamEvent::Opened(stream) => Event::StreamOpened { session, stream },
+        StreamEvent::Readable(stream) => Event::Readable { session, stream },
+        StreamEvent::Writable(stream) => Event::Writable { session, stream },
+        StreamEvent::Finished(stream) => Event::Finished { session, stream },
+        StreamEvent::Stopped(stream, code) => Event::Stopped { session, stream, code },
+        StreamEvent::Available => Event::StreamsAvailable { session },
+    }
+}
+
+/// Frames that a session sends in a row before another's turn.
+const FRAMES_A_TURN: u32 = 16;
