@@ -1,8 +1,14 @@
 //! The frames inside of a packet (docs/protocol-v2.md, "Packets").
-//!
-//! Signatures first.
 
 use std::ops::RangeInclusive;
+
+mod emit;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use emit::emit_ack;
+pub(crate) use parse::Frames;
 
 /// A frame as it stands in a received packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,14 +35,22 @@ pub(crate) struct Ack<'a> {
     pub(crate) delay_us: u32,
     pub(crate) credit: u32,
     pub(crate) first: u32,
+    /// Pairs of gap and length, eight bytes each.
     pub(crate) ranges: &'a [u8],
 }
 
 impl Ack<'_> {
     /// The acknowledged ranges, from the highest down.
     pub(crate) fn iter(&self) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
-        let _ = self.ranges;
-        std::iter::empty()
+        let first = self.largest.saturating_sub(u64::from(self.first));
+        let mut below = first;
+        let (pairs, _) = self.ranges.as_chunks::<ACK_RANGE>();
+        std::iter::once(first..=self.largest).chain(pairs.iter().map(move |&pair| {
+            let (gap, length) = gap_and_length(pair);
+            let end = below.saturating_sub(gap + 1);
+            below = below.saturating_sub(gap + length);
+            below..=end
+        }))
     }
 }
 
@@ -45,47 +59,37 @@ impl Ack<'_> {
 #[error("a malformed frame")]
 pub(crate) struct Malformed;
 
-/// The frames of a packet's plaintext, up to its padding. Ends after an error.
-pub(crate) struct Frames<'a>(#[allow(dead_code, reason = "skeleton")] &'a [u8]);
-
-impl<'a> Frames<'a> {
-    pub(crate) const fn new(plaintext: &'a [u8]) -> Self {
-        Self(plaintext)
-    }
+const fn gap_and_length(pair: [u8; ACK_RANGE]) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h] = pair;
+    (u32::from_be_bytes([a, b, c, d]) as u64, u32::from_be_bytes([e, f, g, h]) as u64)
 }
 
-impl<'a> Iterator for Frames<'a> {
-    type Item = Result<Frame<'a>, Malformed>;
+/// Ranges behind the first that an ACK has at most.
+const MAX_ACK_RANGES: usize = 64;
+/// Bytes of one of them.
+const ACK_RANGE: usize = 8;
+/// Bytes of an ACK in front of them.
+const ACK_HEADER: usize = 22;
+/// Bytes of a CLOSE in front of its reason.
+const CLOSE_HEADER: usize = 7;
+/// Bytes of a CLOSE's reason at most.
+const MAX_REASON: usize = 256;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
-    }
-}
-
-impl Frame<'_> {
-    /// Bytes of a STREAM or PLACED frame in front of its data.
-    pub(crate) const STREAM_HEADER: usize = 15;
-    /// Bytes of a CRYPTO frame in front of its data.
-    pub(crate) const CRYPTO_HEADER: usize = 7;
-
-    /// Bytes on the wire.
-    pub(crate) fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Writes the frame to the front of `buffer`, which has room; its length.
-    pub(crate) fn emit(&self, _buffer: &mut [u8]) -> usize {
-        todo!()
-    }
-}
-
-/// Writes an ACK of `ranges` (highest first, disjoint, not adjacent, not empty),
-/// as many as fit into `buffer` and 64; its length, 0 where not even one fits.
-pub(crate) fn emit_ack(
-    _ranges: impl Iterator<Item = RangeInclusive<u64>>,
-    _delay_us: u32,
-    _credit: u32,
-    _buffer: &mut [u8],
-) -> usize {
-    todo!()
+/// Frame types on the wire.
+mod kind {
+    pub(super) const PADDING: u8 = 0;
+    pub(super) const PING: u8 = 1;
+    pub(super) const ACK: u8 = 2;
+    pub(super) const CRYPTO: u8 = 3;
+    pub(super) const STREAM: u8 = 4;
+    pub(super) const STREAM_END: u8 = 5;
+    pub(super) const PLACED: u8 = 6;
+    pub(super) const PLACED_END: u8 = 7;
+    pub(super) const MAX_DATA: u8 = 8;
+    pub(super) const MAX_STREAM_DATA: u8 = 9;
+    pub(super) const MAX_STREAMS: u8 = 10;
+    pub(super) const RESET_STREAM: u8 = 11;
+    pub(super) const STOP_SENDING: u8 = 12;
+    pub(super) const HANDSHAKE_DONE: u8 = 13;
+    pub(super) const CLOSE: u8 = 14;
 }
