@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use bmstools_common::maps::{Rate, SESSIONS_CAPACITY};
 use serde::Deserialize;
 use toml::Value;
@@ -24,14 +24,25 @@ pub(crate) struct Config {
     /// Whether to ask for zero-copy AF_XDP. Off, because some drivers corrupt
     /// memory with it.
     pub(crate) zero_copy: bool,
-    /// Where the authorised keys are.
+    /// Where the keys are.
     pub(crate) auth_dir: PathBuf,
+    /// Which versions of the protocol are spoken. Opens of the other are ignored.
+    pub(crate) protocols: Protocols,
     /// Limits on sessions.
     pub(crate) sessions: Sessions,
     /// Limits on opens.
     pub(crate) opens: Opens,
     /// Limits on commands.
     pub(crate) exec: Exec,
+}
+
+/// Versions of the protocol, at least one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Protocols {
+    /// Version 1, both dialects.
+    pub(crate) v1: bool,
+    /// Version 2.
+    pub(crate) v2: bool,
 }
 
 /// Limits on sessions.
@@ -86,6 +97,7 @@ struct File {
     link: Link,
     zero_copy: bool,
     auth_dir: Option<PathBuf>,
+    protocols: Option<Vec<Value>>,
     sessions: SessionsTable,
     opens: OpensTable,
     exec: ExecTable,
@@ -139,6 +151,7 @@ impl Config {
             link: file.link,
             zero_copy: file.zero_copy,
             auth_dir: file.auth_dir.unwrap_or_else(|| PathBuf::from(AUTH_DIR)),
+            protocols: protocols(file.protocols)?,
             sessions: Sessions {
                 max: number("sessions.max", sessions.max, 1024, 1..=SESSIONS_CAPACITY.into())?
                     as usize,
@@ -196,6 +209,21 @@ fn number(
     })
 }
 
+/// The versions that are listed; both where nothing is.
+fn protocols(listed: Option<Vec<Value>>) -> anyhow::Result<Protocols> {
+    let Some(listed) = listed else { return Ok(Protocols { v1: true, v2: true }) };
+    let mut protocols = Protocols { v1: false, v2: false };
+    for name in &listed {
+        match name.as_str() {
+            Some("v1") => protocols.v1 = true,
+            Some("v2") => protocols.v2 = true,
+            _ => bail!("protocols: {name} is none; \"v2\" and \"v1\" are"),
+        }
+    }
+    ensure!(protocols.v1 || protocols.v2, "protocols = []: list \"v2\", \"v1\" or both");
+    Ok(protocols)
+}
+
 /// A rate of so many events a second in bursts of so many.
 fn rate(
     (key, per_second, default): (&str, Option<Value>, u64),
@@ -229,7 +257,9 @@ mod tests {
             format!("{:?}", Config::parse(&uncommented).unwrap()),
             format!("{:?}", Config::parse("interfaces = ['eth0']").unwrap()),
         );
-        for key in ["zero_copy", "max_commands", "global_burst", "deployed_answer_delay_ms"] {
+        for key in
+            ["zero_copy", "max_commands", "global_burst", "protocols", "deployed_answer_delay_ms"]
+        {
             assert!(uncommented.lines().any(|l| l.starts_with(key)), "{key}");
         }
         Config::parse(example).unwrap();
@@ -253,6 +283,17 @@ mod tests {
         assert!(error("[exec]\ntimeuot = 1").contains("timeuot"));
         assert!(error("interfaces = 'eth0'").contains("interfaces = 'eth0'"));
         assert!(error("link = 'dpdk'").contains("xdp-generic"));
+    }
+
+    #[test]
+    fn either_version_can_be_turned_off_but_not_both() {
+        let both = Config::parse("").unwrap().protocols;
+        assert_eq!(both, Protocols { v1: true, v2: true });
+        let one = Config::parse("protocols = ['v2']").unwrap().protocols;
+        assert_eq!(one, Protocols { v1: false, v2: true });
+        assert!(error("protocols = []").contains("list \"v2\""));
+        assert!(error("protocols = ['v2', 'v3']").contains("\"v3\" is none"));
+        assert!(error("protocols = [1]").contains("1 is none"));
     }
 
     #[test]

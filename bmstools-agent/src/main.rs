@@ -3,7 +3,8 @@
 //! A frame's way: `bmstools_link` hands it to the frame loop, which is the only
 //! owner of the protocol's endpoint (`server`); what it asks for is done by a
 //! task of its session (`session`) in `exec` and `file`, and the answer goes back
-//! through the loop's inbox. Keys are read and challenges made in `auth`.
+//! through the loop's inbox. Keys are read and challenges made in `auth`. Sessions
+//! of version 2 are served in `v2`.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ mod run;
 mod server;
 mod session;
 mod signals;
+mod v2;
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;

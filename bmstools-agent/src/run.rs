@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bmstools_link::{Options, Port, Waker};
 use bmstools_proto::agent::Endpoint;
+use bmstools_session::Hub;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -19,10 +21,10 @@ use crate::config::Config;
 use crate::exec::Executor;
 use crate::file::Scripts;
 use crate::keys::{KeyDir, MAX_KEYS};
-use crate::server::{Groups, Server};
+use crate::server::{Groups, Server, V2};
 use crate::session::{Outbox, Shared};
 use crate::signals::{Signals, notify};
-use crate::{auth, counters};
+use crate::{auth, counters, v2};
 
 /// Serves until a signal ends it.
 ///
@@ -61,19 +63,27 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .spawn(move || auth::run(&keys, asked, &challenges))
         .context("cannot start threads")?;
     let (alive, tasks) = mpsc::channel(1);
+    let executor = Executor::new(config.exec.clone());
+    let v2 = config.protocols.v2.then(|| start_v2(config, &ports, &groups, &waker));
+    if let Some((_, handle)) = &v2 {
+        let shared = v2::Shared {
+            config: config.clone(),
+            executor: Arc::clone(&executor),
+            outbox: outbox.clone(),
+            alive: alive.clone(),
+        };
+        runtime.spawn(v2::run(shared.into(), handle.clone()));
+    }
     let mut server = Server {
+        v1: config.protocols.v1,
+        v2: v2.map(V2::new),
+        ignored: 0,
         endpoint: Endpoint::new(protocol(config, &ports), rand::random()),
         groups,
         inbox,
         wanted,
         runtime: runtime.handle().clone(),
-        shared: Shared {
-            executor: Executor::new(config.exec.clone()),
-            scripts: Scripts::default().into(),
-            outbox,
-            alive,
-        }
-        .into(),
+        shared: Shared { executor, scripts: Scripts::default().into(), outbox, alive }.into(),
         sessions: HashMap::new(),
         stopping: None,
     };
@@ -138,6 +148,25 @@ fn protocol(config: &Config, ports: &[Box<dyn Port>]) -> bmstools_proto::Config 
     }
 }
 
+/// Version 2 on these ports.
+fn start_v2(
+    config: &Config,
+    ports: &[Box<dyn Port>],
+    groups: &Groups,
+    waker: &Waker,
+) -> (Hub, bmstools_session::Handle) {
+    let defaults = bmstools_proto::v2::Config::default();
+    let protocol = bmstools_proto::v2::Config {
+        mtu: ports.iter().map(|port| port.info().mtu).fold(LONGEST_FRAME, usize::min),
+        max_sessions: config.sessions.max,
+        handshake_timeout: defaults.handshake_timeout.min(config.sessions.idle_timeout),
+        idle_timeout: config.sessions.idle_timeout,
+        ..defaults
+    };
+    let groups = groups.ranges().to_vec();
+    Hub::new(protocol, groups, waker.clone(), rand::random(), Instant::now())
+}
+
 /// Makes sure that commands and files within their limits get their descriptors.
 fn raise_file_limit(config: &Config) {
     let needed = (FILES_PER_COMMAND * config.exec.max_commands
@@ -163,6 +192,8 @@ fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
     }
 }
 
+/// Bytes behind the Ethernet header that one buffer of a ring holds.
+const LONGEST_FRAME: usize = 3498;
 /// Threads for files. Each file has one in use at most.
 const BLOCKING_THREADS: usize = 64;
 /// Time for sessions' tasks to end.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bmstools_common::ethernet::Peer;
-use bmstools_common::header::Framing;
+use bmstools_common::header::{Framing, VERSION_2};
 use bmstools_common::maps::SessionKey;
 use bmstools_link::{Handler, Outgoing, Port};
 use bmstools_proto::Stats;
 use bmstools_proto::agent::{EndReason, Endpoint, Event, SessionId};
+use bmstools_session::Hub;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
@@ -33,17 +34,28 @@ impl Groups {
         Self(sizes.into_iter().map(group).collect())
     }
 
+    /// The groups.
+    pub(crate) fn ranges(&self) -> &[Range<usize>] {
+        &self.0
+    }
+
     /// The ports of the same interface as `port`, itself included.
     fn of(&self, port: usize) -> Range<usize> {
         self.0.iter().find(|group| group.contains(&port)).cloned().unwrap_or(port..port + 1)
     }
 }
 
-/// The server: one owner of the endpoint, on the frame loop's thread. Nothing
+/// The server: one owner of the endpoints, on the frame loop's thread. Nothing
 /// here blocks.
 pub(crate) struct Server {
-    /// The protocol.
+    /// Version 1.
     pub(crate) endpoint: Endpoint,
+    /// Whether version 1 is spoken.
+    pub(crate) v1: bool,
+    /// Version 2, where it is spoken.
+    pub(crate) v2: Option<V2>,
+    /// Frames of a version that is not spoken.
+    pub(crate) ignored: u64,
     /// Which ports belong together.
     pub(crate) groups: Groups,
     /// What others tell the loop.
@@ -58,6 +70,23 @@ pub(crate) struct Server {
     pub(crate) sessions: HashMap<SessionId, Session>,
     /// Since when the server is stopping.
     pub(crate) stopping: Option<Instant>,
+}
+
+/// The frame loop's side of version 2.
+pub(crate) struct V2 {
+    hub: Hub,
+    handle: bmstools_session::Handle,
+    /// Whether all of its sessions are gone for good.
+    over: bool,
+    /// Whether the next frame to send is its turn.
+    first: bool,
+}
+
+impl V2 {
+    /// With the hub and its handle.
+    pub(crate) fn new((hub, handle): (Hub, bmstools_session::Handle)) -> Self {
+        Self { hub, handle, over: false, first: false }
+    }
 }
 
 /// What stands around a session.
@@ -94,6 +123,10 @@ impl Server {
                 let all: Vec<_> = self.endpoint.sessions().collect();
                 for id in all {
                     self.close(now, id);
+                }
+                if let Some(v2) = &self.v2 {
+                    let handle = v2.handle.clone();
+                    self.runtime.spawn(async move { handle.shut_down(STOP_TIME).await });
                 }
             }
         }
@@ -187,14 +220,28 @@ impl Server {
     fn has_stopped(&self, now: Instant) -> bool {
         self.stopping.is_some_and(|since| {
             let waited = now.saturating_duration_since(since);
-            waited >= STOP_TIME || (waited >= STOP_PAUSE && self.endpoint.session_count() == 0)
+            waited >= STOP_TIME || (waited >= STOP_PAUSE && self.is_empty())
         })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.endpoint.session_count() == 0 && self.v2.as_ref().is_none_or(|v2| v2.over)
+    }
+
+    fn transmit_v1(&mut self, now: Instant, port: usize, buffer: &mut [u8]) -> Option<Outgoing> {
+        let (peer, len) = self.endpoint.poll_transmit(now, port, buffer)?;
+        Some(Outgoing { peer, len })
     }
 }
 
 impl Handler for Server {
     fn receive(&mut self, now: Instant, port: usize, peer: Peer, frame: &mut [u8]) {
-        self.endpoint.handle_frame(now, port, peer, frame);
+        match (&mut self.v2, frame.first()) {
+            (Some(v2), Some(&VERSION_2)) => v2.hub.receive(now, port, peer, frame),
+            (None, Some(&VERSION_2)) => self.ignored += 1,
+            _ if self.v1 => self.endpoint.handle_frame(now, port, peer, frame),
+            _ => self.ignored += 1,
+        }
     }
 
     fn turn(&mut self, now: Instant, ports: &mut [Box<dyn Port>]) -> ControlFlow<()> {
@@ -210,20 +257,35 @@ impl Handler for Server {
         while let Some(event) = self.endpoint.poll_event() {
             self.event(now, event, ports);
         }
+        if let Some(v2) = self.v2.as_mut().filter(|v2| !v2.over) {
+            v2.over = v2.hub.turn(now, ports).is_break();
+        }
         ControlFlow::Continue(())
     }
 
+    /// The versions take turns, frame by frame.
     fn transmit(&mut self, now: Instant, port: usize, buffer: &mut [u8]) -> Option<Outgoing> {
-        let (peer, len) = self.endpoint.poll_transmit(now, port, buffer)?;
-        Some(Outgoing { peer, len })
+        let first = self.v2.as_mut().is_some_and(|v2| {
+            v2.first = !v2.first;
+            v2.first
+        });
+        if !first && let Some(outgoing) = self.transmit_v1(now, port, buffer) {
+            return Some(outgoing);
+        }
+        let outgoing = self.v2.as_mut().and_then(|v2| v2.hub.transmit(now, port, buffer));
+        if first && outgoing.is_none() {
+            return self.transmit_v1(now, port, buffer);
+        }
+        outgoing
     }
 
     fn deadline(&self) -> Option<Instant> {
         let stop = self.stopping.map(|since| {
             let pause = since + STOP_PAUSE;
-            if self.endpoint.session_count() == 0 { pause } else { since + STOP_TIME }
+            if self.is_empty() { pause } else { since + STOP_TIME }
         });
-        [stop, self.endpoint.poll_timeout()].into_iter().flatten().min()
+        let v2 = self.v2.as_ref().and_then(|v2| v2.hub.deadline());
+        [stop, self.endpoint.poll_timeout(), v2].into_iter().flatten().min()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +7,12 @@ use bmstools_link::Mode;
 use bmstools_proto::Dialect;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::target::Target;
+use crate::v2::exec::ExecArgs;
+use crate::v2::jobs::{JobsArgs, KillArgs, LogsArgs, WaitArgs};
+use crate::v2::ping::PingArgs;
+use crate::v2::pull::PullArgs;
+use crate::v2::push::PushArgs;
+use crate::v2::status::StatusArgs;
 
 /// Reach a bare-metal server by its MAC address: run commands, copy files.
 ///
@@ -26,17 +30,29 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The server: MAC[@VLAN][%IFACE], as in 52:54:00:aa:bb:01@100%eth1
-    #[arg(short, long, global = true)]
-    pub(crate) target: Option<Target>,
+    /// The server: MAC[@VLAN][%IFACE], as in 52:54:00:aa:bb:01@100%eth1, or a name or
+    /// @GROUP of the inventory. Repeat it for several servers at once
+    #[arg(short, long = "target", value_name = "TARGET", global = true)]
+    pub(crate) targets: Vec<String>,
+    /// The inventory of servers [default: $XDG_CONFIG_HOME/bmstools/hosts.toml, where
+    /// XDG_CONFIG_HOME is ~/.config unless set]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) inventory: Option<PathBuf>,
+    /// How many servers to work on at a time
+    #[arg(long, value_name = "N", default_value = "16", global = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: u16,
     /// The interface that leads to it [default: the only one that is up]
     #[arg(short, long, value_name = "IFACE", global = true)]
     pub(crate) iface: Option<String>,
     /// Your private key [default: $BMSTOOLS_KEY, then /usr/lib/bmstools/auth/private.pem]
     #[arg(short, long, value_name = "PEM", global = true)]
     pub(crate) key: Option<PathBuf>,
-    /// What the agent speaks; v1-deployed is bmstools 1.1 and needs a VLAN
-    #[arg(long, value_enum, default_value = "v1", global = true)]
+    /// The agent's public key, where it is not the other half of yours
+    #[arg(long, value_name = "PEM", global = true)]
+    pub(crate) agent_key: Option<PathBuf>,
+    /// What to speak with the agent; v1-deployed is bmstools 1.1 and needs a VLAN
+    #[arg(long, value_enum, default_value = "v2", global = true)]
     pub(crate) proto: Proto,
     /// How frames leave and arrive. `auto` is `packet` (AF_PACKET, the kernel's ordinary
     /// way): a short command should not attach an XDP program, for which some drivers
@@ -61,10 +77,22 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Run a command there; its output and exit code become ours
     Exec(ExecArgs),
+    /// List the commands that run detached there
+    Jobs(JobsArgs),
+    /// Show what a detached command wrote
+    Logs(LogsArgs),
+    /// Wait for a detached command; its exit code becomes ours
+    Wait(WaitArgs),
+    /// Send a signal to a detached command
+    Kill(KillArgs),
     /// Copy a file there
     Push(PushArgs),
-    /// Open a session, authenticate, end it, and show how long each took
+    /// Copy a file from there
+    Pull(PullArgs),
+    /// Measure the way there and back
     Ping(PingArgs),
+    /// Show what the agent says of itself
+    Status(StatusArgs),
     /// Measure commands and a push between this host and the agent's
     ///
     /// Opens one session, runs a command that does nothing on it many times, and pushes
@@ -76,36 +104,6 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Make a key pair: DIR/private.pem (for you) and DIR/public.pem (for the servers)
     Keygen(KeygenArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
-    /// Give up after so many seconds; the agent then kills the command
-    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
-    pub(crate) timeout: Option<Duration>,
-    /// Take one argument and let the remote bash interpret it, instead of passing every
-    /// argument through unchanged
-    #[arg(long)]
-    pub(crate) shell: bool,
-    /// The command and its arguments, behind `--`
-    #[arg(last = true, required = true, value_name = "CMD")]
-    pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PushArgs {
-    /// The regular file to copy
-    pub(crate) local: PathBuf,
-    /// The absolute path there; behind a final slash the local name is added
-    pub(crate) remote: OsString,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PingArgs {
-    /// How many sessions, one after the other
-    #[arg(short, long, value_name = "N", default_value = "1",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) count: u32,
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +130,7 @@ pub(crate) struct KeygenArgs {
 /// A dialect as the command line names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Proto {
+    V2,
     V1,
     V1Deployed,
 }
@@ -145,11 +144,13 @@ pub(crate) enum Link {
     Packet,
 }
 
-impl From<Proto> for Dialect {
-    fn from(proto: Proto) -> Self {
-        match proto {
-            Proto::V1 => Self::V1,
-            Proto::V1Deployed => Self::V1Deployed,
+impl Proto {
+    /// The dialect of version 1; `None` for version 2.
+    pub(crate) fn dialect(self) -> Option<Dialect> {
+        match self {
+            Self::V2 => None,
+            Self::V1 => Some(Dialect::V1),
+            Self::V1Deployed => Some(Dialect::V1Deployed),
         }
     }
 }
@@ -179,7 +180,7 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "give bytes, as in 256M, 1G or 4096; at least 1K".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())

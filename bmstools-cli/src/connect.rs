@@ -17,6 +17,7 @@ use crate::output::Failure;
 use crate::session::{Opening, Session};
 use crate::signals::Signals;
 use crate::stop::{self, Outcome};
+use crate::target::{ParseTargetError, Target};
 use crate::{interface, keyfile};
 
 /// Everything that opening a session takes, checked.
@@ -36,14 +37,24 @@ impl Connector {
     /// # Errors
     ///
     /// Where something is missing or contradicts itself.
-    pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
-        let Some(target) = &common.target else {
-            return Err(Failure::Usage(
-                "which server? Name it with -t MAC[@VLAN][%IFACE], before or behind the command"
-                    .into(),
-            ));
+    pub(crate) fn new(common: &Common, dialect: Dialect) -> Result<Self, Failure> {
+        let target: Target = match &common.targets[..] {
+            [one] => {
+                one.parse().map_err(|error: ParseTargetError| Failure::Usage(error.to_string()))?
+            }
+            [] => {
+                return Err(Failure::Usage(
+                    "which server? Name it with -t MAC[@VLAN][%IFACE], before or behind the command"
+                        .into(),
+                ));
+            }
+            several => {
+                return Err(Failure::Usage(format!(
+                    "version 1 works on one server at a time, and -t names {}",
+                    several.len()
+                )));
+            }
         };
-        let dialect = common.proto.into();
         if dialect == Dialect::V1Deployed && !target.is_tagged() {
             return Err(Failure::Usage(format!(
                 "v1-deployed always tags its frames: name the server's VLAN, as in {}@100",

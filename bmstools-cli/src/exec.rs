@@ -8,12 +8,12 @@ use bmstools_proto::operator::Request;
 use bmstools_proto::response::{Code, ExecData, Response};
 use serde_json::json;
 
-use crate::args::ExecArgs;
 use crate::connect::Connector;
 use crate::output::{EXIT_FAILURE, Failure, Output};
 use crate::quote;
 use crate::signals::Signals;
 use crate::stop::{self, Outcome};
+use crate::v2::exec::ExecArgs;
 
 /// Runs the command and shows what it left; returns its exit code.
 ///

@@ -20,16 +20,18 @@ mod signals;
 mod source;
 mod stop;
 mod target;
+mod v2;
 
 use std::env;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bmstools_proto::Dialect;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Common};
 use crate::connect::Connector;
 use crate::output::{EXIT_USAGE, Failure, Output};
 use crate::signals::Signals;
@@ -54,21 +56,50 @@ fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     if let Command::Keygen(args) = &cli.command {
         return Ok(keygen::run(args, output)?);
     }
-    let connector = Connector::new(&cli.common)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
     runtime.block_on(async {
         let mut signals = Signals::catch().context("cannot catch signals")?;
-        match cli.command {
-            Command::Exec(args) => exec::run(args, &connector, output, &mut signals).await,
-            Command::Push(args) => push::run(&args, &connector, output, &mut signals).await,
-            Command::Ping(args) => ping::run(&args, &connector, output, &mut signals).await,
-            Command::Bench(args) => bench::run(&args, &connector, output, &mut signals).await,
-            Command::Keygen(args) => Ok(keygen::run(&args, output)?),
+        match cli.common.proto.dialect() {
+            None => v2::run(&cli.common, &cli.command, output, &mut signals).await,
+            Some(dialect) => v1(&cli.common, dialect, cli.command, output, &mut signals).await,
         }
     })
+}
+
+/// What the command does over version 1.
+async fn v1(
+    common: &Common,
+    dialect: Dialect,
+    command: Command,
+    output: &Output,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    refuse_v2_options(&command)?;
+    let connector = Connector::new(common, dialect)?;
+    match command {
+        Command::Exec(args) => exec::run(args, &connector, output, signals).await,
+        Command::Push(args) => push::run(&args, &connector, output, signals).await,
+        Command::Ping(args) => ping::run(&args, &connector, output, signals).await,
+        Command::Bench(args) => bench::run(&args, &connector, output, signals).await,
+        _ => Err(Failure::Usage("this command needs version 2: leave --proto out".into())),
+    }
+}
+
+fn refuse_v2_options(command: &Command) -> Result<(), Failure> {
+    let given = match command {
+        Command::Exec(args) => args.only_v2(),
+        Command::Push(args) => args.only_v2(),
+        Command::Ping(args) => args.only_v2(),
+        _ => Vec::new(),
+    };
+    if given.is_empty() {
+        return Ok(());
+    }
+    let given = given.join(", ");
+    Err(Failure::Usage(format!("version 1 does not know {given}: leave that out, or --proto")))
 }
 
 /// Shows what clap has to say: help on standard output with 0, mistakes with 2.

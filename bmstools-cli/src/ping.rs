@@ -6,12 +6,12 @@ use anyhow::anyhow;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::args::PingArgs;
 use crate::connect::Connector;
 use crate::output::{Failure, Output};
 use crate::session::Opening;
 use crate::signals::Signals;
 use crate::stop::{self, Outcome};
+use crate::v2::ping::PingArgs;
 
 /// Opens, authenticates and ends as many sessions as asked for.
 ///

@@ -11,7 +11,6 @@ use bmstools_proto::operator::{MIN_V1_DATA, Request};
 use bmstools_proto::response::{Code, Response};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::args::PushArgs;
 use crate::chunk;
 use crate::connect::Connector;
 use crate::exec::refused;
@@ -21,6 +20,7 @@ use crate::session::Session;
 use crate::signals::Signals;
 use crate::source::{Local, Source};
 use crate::stop::{self, Outcome};
+use crate::v2::push::PushArgs;
 
 /// Copies the file; succeeds only where the agent confirmed every part and the end.
 ///

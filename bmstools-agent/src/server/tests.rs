@@ -58,6 +58,9 @@ fn server(
     };
     let server = Server {
         endpoint: Endpoint::new(bmstools_proto::Config::default(), [1; 32]),
+        v1: true,
+        v2: None,
+        ignored: 0,
         groups,
         inbox,
         wanted,

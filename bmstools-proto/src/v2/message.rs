@@ -35,6 +35,18 @@ pub enum Request {
     Ping(#[n(0)] status::Ping),
 }
 
+/// The first message of every answer. Where the agent knows nothing of a request, or
+/// refuses it, this is the only one.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Answer<T> {
+    /// What was asked for, or what comes before it.
+    #[n(0)]
+    Done(#[n(0)] T),
+    /// Why there is nothing.
+    #[n(1)]
+    Failed(#[n(0)] Failure),
+}
+
 /// Something failed: a reason for programs and one for people.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(map)]

@@ -1,0 +1,97 @@
+//! Sessions of version 2: each has a task that accepts its streams, and each stream
+//! one that reads the request and serves it.
+
+mod exec;
+mod files;
+mod jobs;
+mod status;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bmstools_proto::v2::message::{Answer, Failure, FailureCode, Request};
+use bmstools_session::{Handle, RecvStream, SendStream, Session, SessionError};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::config::Config;
+use crate::exec::Executor;
+use crate::session::Outbox;
+
+/// What all sessions share.
+pub(crate) struct Shared {
+    /// The settings.
+    pub(crate) config: Config,
+    /// What counts commands, those of version 1 as well.
+    pub(crate) executor: Arc<Executor>,
+    /// The way to the frame loop.
+    pub(crate) outbox: Outbox,
+    /// Lives as long as any session's task.
+    pub(crate) alive: mpsc::Sender<Infallible>,
+}
+
+/// Serves the sessions that operators open, until the frame loop has ended.
+pub(crate) async fn run(shared: Arc<Shared>, handle: Handle) {
+    while let Some(session) = handle.accept().await {
+        tokio::spawn(serve(Arc::clone(&shared), session));
+    }
+}
+
+async fn serve(shared: Arc<Shared>, session: Session) {
+    let _alive = shared.alive.clone();
+    debug!(peer = %session.peer(), key = session.peer_key().fingerprint(),
+        software = session.peer_software(), "established");
+    loop {
+        match session.accept_stream().await {
+            Ok((send, recv)) => {
+                tokio::spawn(answer(Arc::clone(&shared), session.clone(), send, recv));
+            }
+            Err(reason) => {
+                debug!(peer = %session.peer(), %reason, "ended");
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a stream's request and serves it.
+async fn answer(shared: Arc<Shared>, session: Session, mut send: SendStream, mut recv: RecvStream) {
+    let _alive = shared.alive.clone();
+    match recv.receive().await {
+        Ok(Some(Request::Exec(request))) => {
+            exec::serve(shared, session, request, send, recv).await;
+        }
+        Ok(Some(Request::Job(request))) => {
+            jobs::serve(shared, session, request, send, recv).await;
+        }
+        Ok(Some(Request::Push(request))) => {
+            files::serve_push(shared, session, request, send, recv).await;
+        }
+        Ok(Some(Request::Pull(request))) => {
+            files::serve_pull(shared, session, request, send, recv).await;
+        }
+        Ok(Some(Request::Status(request))) => status::serve(&shared, request, send).await,
+        Ok(Some(Request::Ping(request))) => status::pong(request, send).await,
+        Ok(Some(_)) | Err(SessionError::Malformed(_)) => refuse(&mut send, unknown()).await,
+        Ok(None) => {}
+        Err(reason) => debug!(peer = %session.peer(), %reason, "a request did not arrive"),
+    }
+}
+
+/// Answers with a failure and nothing else.
+async fn refuse(send: &mut SendStream, failure: Failure) {
+    // Where it cannot be sent, nobody waits for it.
+    if send.send(&Answer::<()>::Failed(failure)).await.is_ok() {
+        send.finish();
+    }
+}
+
+fn unknown() -> Failure {
+    Failure {
+        code: FailureCode::Unsupported,
+        message: format!(
+            "bmstools-agent {} does not know this request: is it older than bmstools?",
+            env!("CARGO_PKG_VERSION")
+        ),
+    }
+}

@@ -1,0 +1,3 @@
+//! The terminal of `exec --tty`.
+//!
+//! Signatures first.
