@@ -20,9 +20,14 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    /// An operator in `namespace` for `target` with this private key.
+    /// An operator in `namespace` for `target` with this private key, who speaks
+    /// version 1 unless told otherwise.
     pub fn new(namespace: &'a Namespace, target: &str, key: &Path) -> Self {
-        let options = vec![("-t", target.to_owned()), ("--key", key.display().to_string())];
+        let options = vec![
+            ("-t", target.to_owned()),
+            ("--key", key.display().to_string()),
+            ("--proto", "v1".to_owned()),
+        ];
         Self { namespace, options, json: false }
     }
 
@@ -32,7 +37,7 @@ impl<'a> Operator<'a> {
         self.option("--link", link.to_string())
     }
 
-    /// Speaks this dialect: `v1` or `v1-deployed`.
+    /// Speaks this: `v2`, `v1` or `v1-deployed`.
     #[must_use]
     pub fn dialect(self, name: &str) -> Self {
         self.option("--proto", name.to_owned())

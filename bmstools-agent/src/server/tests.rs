@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use bmstools_common::Mac;
+use bmstools_common::header::Dialect;
 use bmstools_link::Waker;
 use bmstools_link::memory::{MemoryPort, pair};
 use bmstools_proto::keys::PrivateKey;
@@ -281,7 +282,7 @@ fn a_session_is_let_through_at_all_ports_of_its_interface_or_none() {
     let (server, ..) = server(&runtime, Path::new("/"), Groups::new([2]));
     let mut ports: Vec<Box<dyn Port>> = vec![Box::new(free), Box::new(full)];
     let key = SessionKey::v1(peer, u16::MAX);
-    assert!(!server.let_through(0, key, Dialect::V1, &mut ports));
+    assert!(!server.let_through(0, key, Framing::V1(Dialect::V1), &mut ports));
     ports[1].remove_session(SessionKey::v1(peer, 1));
-    assert!(server.let_through(0, key, Dialect::V1, &mut ports));
+    assert!(server.let_through(0, key, Framing::V1(Dialect::V1), &mut ports));
 }
