@@ -1,12 +1,13 @@
 //! From the command line to an authenticated session.
 
+use std::iter;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bmstools_common::Peer;
 use bmstools_common::maps::Rate;
-use bmstools_link::{LinkError, Mode, Options, Port};
+use bmstools_link::{KeyClaim, LinkError, Mode, Options, Port};
 use bmstools_proto::keys::PrivateKey;
 use bmstools_proto::operator::Client;
 use bmstools_proto::{Config, Dialect};
@@ -123,14 +124,16 @@ impl Connector {
                 "link open");
         }
         let mtu = ports.iter().map(|port| port.info().mtu).min().context("no port to send by")?;
+        let claim = claim_key(&ports)?;
         let config = Config::default();
         let mtu = mtu.min(config.mtu);
         // Its own limit must not come before the one that was asked for.
         let config = Config { mtu, open_timeout: self.timeout + AFTERWARDS, ..config };
-        let seed = rand::random();
-        let client = Client::new(config, self.dialect, self.peer, key, seed, Instant::now());
+        let (peer, seed, now) = (self.peer, rand::random(), Instant::now());
+        let client =
+            Client::with_session_key(config, self.dialect, peer, key, claim.key(), seed, now);
         insert(&mut ports, &client, self.dialect)?;
-        Session::start(client, ports, mtu)
+        Session::start(client, claim, ports, mtu)
     }
 
     fn too_late(&self, opened: bool) -> anyhow::Error {
@@ -148,6 +151,12 @@ impl Connector {
             )
         }
     }
+}
+
+/// Claims a session key that no other operator uses at the ports' address.
+fn claim_key(ports: &[Box<dyn Port>]) -> anyhow::Result<KeyClaim> {
+    let mac = ports.first().context("no port to send by")?.info().mac;
+    KeyClaim::first_free(mac, iter::repeat_with(rand::random)).context("cannot claim a session key")
 }
 
 /// Lets the session's frames through on every port, before the first is sent.

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use bmstools_link::{Port, Waker};
+use bmstools_link::{KeyClaim, Port, Waker};
 use bmstools_proto::operator::{Client, Request, SessionError};
 use bmstools_proto::response::Response;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     awaiting: bool,
     link: String,
     mtu: usize,
+    /// Goes last: no other session may have the key while this one lives.
+    _claim: KeyClaim,
 }
 
 /// How long the agent took to answer.
@@ -66,13 +68,19 @@ enum Notice {
 }
 
 impl Session {
-    /// Starts a session of `client` on `ports`, which must let its frames through.
+    /// Starts a session of `client`, whose key is claimed, on `ports`, which must let
+    /// its frames through.
     /// They carry `mtu` bytes behind the Ethernet header at most.
     ///
     /// # Errors
     ///
     /// Where the process can have no more threads or file descriptors.
-    pub(crate) fn start(client: Client, ports: Vec<Box<dyn Port>>, mtu: usize) -> Result<Self> {
+    pub(crate) fn start(
+        client: Client,
+        claim: KeyClaim,
+        ports: Vec<Box<dyn Port>>,
+        mtu: usize,
+    ) -> Result<Self> {
         let modes: Vec<&str> = ports.iter().map(|port| port.info().mode.as_str()).collect();
         let link = modes.join("; ");
         let (commands, commands_rx) = mpsc::channel(CHANNEL);
@@ -97,6 +105,7 @@ impl Session {
             awaiting: false,
             link,
             mtu,
+            _claim: claim,
         })
     }
 

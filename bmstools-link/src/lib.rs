@@ -5,6 +5,7 @@
 //! into [`Port`]s (a bond has one for each slave), [`run`] moves frames between
 //! ports and a [`Handler`] until it is told to stop.
 
+mod claim;
 mod driver;
 mod ethtool;
 mod filter;
@@ -29,6 +30,7 @@ extern crate self as bmstools_link;
 #[path = "../tests/common/mod.rs"]
 mod testing;
 
+pub use claim::KeyClaim;
 pub use driver::{Handler, Waker, run};
 pub use open::open;
 pub use port::{Counters, LinkError, Mode, Options, Outgoing, Port, PortInfo};

@@ -140,7 +140,8 @@ enum State {
 }
 
 impl Client {
-    /// A session that begins by opening. `seed` chooses the session's key.
+    /// A session that begins by opening. `seed` chooses the session's key: for an
+    /// operator that is alone at its address.
     pub fn new(
         config: Config,
         dialect: Dialect,
@@ -149,9 +150,24 @@ impl Client {
         seed: [u8; 32],
         now: Instant,
     ) -> Self {
+        let session_key = StdRng::from_seed(seed).gen_range(1..=u16::MAX);
+        Self::with_session_key(config, dialect, peer, key, session_key, seed, now)
+    }
+
+    /// A session that begins by opening under this session key, which is not 0 and
+    /// which nobody else uses who sends from the same address.
+    pub fn with_session_key(
+        config: Config,
+        dialect: Dialect,
+        peer: Peer,
+        key: PrivateKey,
+        session_key: u16,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
         let config = Arc::new(config);
-        let mut rng = StdRng::from_seed(seed);
-        let keys = (rng.gen_range(1..=u16::MAX), 0);
+        let rng = StdRng::from_seed(seed);
+        let keys = (session_key, 0);
         let vlan_field = peer.vlan.id().map_or(0, u32::from);
         let transport = Arc::clone(&config);
         let mut connection =

@@ -1,18 +1,22 @@
 //! Much at once: sessions, bytes, and a hostile neighbour.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bmstools_common::{Mac, Packet as _, ethernet};
+use bmstools_link::KeyClaim;
 use bmstools_tests::counters::Counters;
 use bmstools_tests::memory::{self, MIB};
 use bmstools_tests::nic::{self, Statistics};
 use bmstools_tests::peer::{HandOperator, Options};
 use bmstools_tests::testbed::AGENT_MAC;
+use bmstools_tests::wire::Tap;
 use bmstools_tests::{Agent, Flood, Link, Testbed, data, report, wire, with_every_link};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 with_every_link!(
     sixty_four_sessions_answer_while_one_sleeps,
@@ -79,6 +83,49 @@ fn sixty_four_operators_at_once_are_served(link: Link) -> Result<()> {
     ensure!(!sleeper.has_ended()?, "the sleeper ended early: {}", sleeper.stderr());
     sleeper.signal(Signal::INT)?;
     sleeper.wait(Duration::from_secs(5)).map(drop)
+}
+
+/// An agent takes the open of a second operator with the first one's key for a
+/// repetition, and answers both as one.
+#[test]
+fn no_operator_uses_a_key_that_another_holds() -> Result<()> {
+    let _alone = alone();
+    let bed = Testbed::new(Link::Packet)?;
+    let end = bed.operator_end();
+    // Nobody answers, so that each is still there when the next one starts.
+    let held = end.namespace.enter(|| hold_every_eighth_key(end.mac))??;
+    let wire = Tap::promiscuous(bed.agent_end())?;
+    let operator = bed.operator();
+    let started: Vec<_> = (0..OPERATORS)
+        .map(|_| operator.start(&["ping", "--connect-timeout", "5"]))
+        .collect::<Result<_>>()?;
+    let mut used = BTreeMap::<u16, u64>::new();
+    let mut sources = BTreeSet::new();
+    for mut operator in started {
+        let finished = operator.wait(Duration::from_secs(60))?;
+        assert_ne!(finished.code(), Some(0), "nobody answers, but it succeeded");
+    }
+    while let Some(bytes) = wire.receive_bytes(Instant::now())? {
+        if let Some(outer) = ethernet::Header::parse(&bytes[..]) {
+            let [a, b] = bytes[..].read(outer.len() + 2).context("a frame without a key")?;
+            *used.entry(u16::from_be_bytes([a, b])).or_default() += 1;
+            sources.insert(outer.source);
+        }
+    }
+    assert_eq!(sources, BTreeSet::from([end.mac]));
+    assert_eq!(used.len(), OPERATORS, "two operators used one key: {used:?}");
+    let taken: Vec<_> = held.iter().filter(|claim| used.contains_key(&claim.key())).collect();
+    ensure!(taken.is_empty(), "keys were used that others hold: {taken:?}");
+    Ok(())
+}
+
+/// Holds 8191 keys: the chance that none of the operators picks one blindly is 1 in
+/// 5000.
+fn hold_every_eighth_key(mac: Mac) -> Result<Vec<KeyClaim>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let keys = (8..=u16::MAX).step_by(8);
+    keys.map(|key| KeyClaim::on(mac, key)?.with_context(|| format!("{key} is held"))).collect()
 }
 
 fn a_gibibyte_arrives_exact_in_little_memory(link: Link) -> Result<()> {
@@ -167,3 +214,5 @@ fn gigabits(bytes: u64, took: Duration) -> f64 {
 
 const GIB: u64 = 1 << 30;
 const FLOODED: u64 = GIB / 2;
+/// Operators at once.
+const OPERATORS: usize = 64;

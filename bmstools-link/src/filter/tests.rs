@@ -1,5 +1,5 @@
 use bmstools_common::ethernet::Header;
-use bmstools_common::header::{DeployedFields, V1Header, ptype};
+use bmstools_common::header::{DeployedFields, Dialect, V1Header, ptype};
 use bmstools_common::maps::Rate;
 use bmstools_common::{Mac, Vlan};
 

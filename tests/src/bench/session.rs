@@ -1,6 +1,7 @@
 //! An operator's session inside this process: what the command line, which opens
 //! one session a call, cannot show.
 
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use bmstools_common::ethernet::Peer;
 use bmstools_common::header::Dialect;
 use bmstools_common::maps::Rate;
-use bmstools_link::{Handler, Mode, Options, Outgoing, Port, Waker, run};
+use bmstools_link::{Handler, KeyClaim, Mode, Options, Outgoing, Port, Waker, run};
 use bmstools_proto::Config;
 use bmstools_proto::keys::PrivateKey;
 use bmstools_proto::operator::{Client, Event, Request};
@@ -25,6 +26,7 @@ pub(crate) struct Session {
     ports: Vec<Box<dyn Port>>,
     waker: Waker,
     wait: Wait,
+    _claim: KeyClaim,
 }
 
 impl Session {
@@ -48,12 +50,17 @@ impl Session {
         let mtu = ports.iter().map(|port| port.info().mtu).min().context("no port")?;
         let config = Config::default();
         let config = Config { mtu: mtu.min(config.mtu), ..config };
-        let client = Client::new(config, Dialect::V1, peer, key, rand::random(), Instant::now());
+        let mac = ports.first().context("no port")?.info().mac;
+        let keys = iter::repeat_with(rand::random);
+        let claim = stage.sender().enter(|| KeyClaim::first_free(mac, keys))??;
+        let (session_key, seed, now) = (claim.key(), rand::random(), Instant::now());
+        let client =
+            Client::with_session_key(config, Dialect::V1, peer, key, session_key, seed, now);
         for port in &mut ports {
             port.insert_session(client.session_key(), Dialect::V1.into())?;
         }
         let wait = Wait { client, peer, event: None, deadline: Instant::now() };
-        let mut session = Self { ports, waker: Waker::new()?, wait };
+        let mut session = Self { ports, waker: Waker::new()?, wait, _claim: claim };
         loop {
             match session.event()? {
                 (Event::Opened, _) => {}
@@ -103,7 +110,7 @@ impl Session {
     /// The next event, and when it came.
     fn event(&mut self) -> Result<(Event, Instant)> {
         self.wait.deadline = Instant::now() + LIMIT;
-        let Self { ports, waker, wait } = self;
+        let Self { ports, waker, wait, .. } = self;
         cores::on(SENDER, || Ok(run(ports, wait, waker)?))?;
         interrupt::check()?;
         match self.wait.event.take() {

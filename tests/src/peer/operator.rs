@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bmstools_common::ethernet::Peer;
 use bmstools_common::header::{Dialect, V1Header, ptype};
+use bmstools_link::KeyClaim;
 use serde_json::Value;
 
 use crate::keys::KeyPair;
@@ -61,6 +62,8 @@ pub struct HandOperator {
     assembling: BTreeMap<u32, BTreeMap<u16, Vec<u8>>>,
     complete: BTreeSet<u32>,
     inbox: VecDeque<Message>,
+    /// Keeps real operators off its key; a second of its own may share it.
+    _claim: Option<KeyClaim>,
 }
 
 impl HandOperator {
@@ -70,6 +73,7 @@ impl HandOperator {
     ///
     /// Where the agent does not acknowledge and answer the open.
     pub fn open(from: End<'_>, agent: Peer, options: Options) -> Result<Self> {
+        let claim = from.namespace.enter(|| KeyClaim::on(from.mac, options.key))??;
         let mut operator = Self {
             // It sees what the other sessions of its host receive, and must not lose
             // its own frames for that.
@@ -83,6 +87,7 @@ impl HandOperator {
             assembling: BTreeMap::new(),
             complete: BTreeSet::new(),
             inbox: VecDeque::new(),
+            _claim: claim,
         };
         operator.send(ptype::OPEN, &[]).context("the open")?;
         operator.expect(ptype::OPEN).context("the open")?;
