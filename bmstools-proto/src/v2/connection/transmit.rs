@@ -199,6 +199,9 @@ impl Connection {
         buffer[..V2_LEN].copy_from_slice(&self.header(ptype, number));
         let len = self.seal(DATA, number, V2_LEN, at, buffer)?;
         self.remember(now, number, DATA, len, contents, eliciting);
+        if content && !self.has_content() {
+            self.recovery.app_limited();
+        }
         Some(len)
     }
 
@@ -211,7 +214,6 @@ impl Connection {
             return false;
         }
         if !self.has_content() {
-            self.recovery.app_limited();
             return false;
         }
         self.paced_until = self.recovery.pace(now, size as u64);
