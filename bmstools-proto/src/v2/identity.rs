@@ -3,9 +3,6 @@
 mod pem;
 mod spki;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::sync::Arc;
 
