@@ -1,9 +1,11 @@
 //! How many bytes may be under way, and how fast they may leave.
-//!
-//! Signatures first.
-//! that random loss is not taken for congestion, and a pacer.
+
+mod cubic;
+mod pacer;
 
 use std::time::{Duration, Instant};
+
+pub(crate) use pacer::Pacer;
 
 use super::rtt::Rtt;
 
@@ -11,12 +13,15 @@ use super::rtt::Rtt;
 pub(crate) trait Controller: std::fmt::Debug + Send {
     /// Bytes left in one packet; `in_flight` includes them.
     fn sent(&mut self, now: Instant, bytes: u64, in_flight: u64);
-    /// Packets were newly acknowledged: one call per ACK frame. `app_limited`: the
-    /// sender had nothing more to send.
+    /// Packets were newly acknowledged: one call per ACK frame.
     fn acknowledged(&mut self, now: Instant, acked: &Acked, rtt: &Rtt, in_flight: u64);
     /// Packets were found lost: one call per detection. `sent_at`: when the latest of
     /// them left.
     fn lost(&mut self, now: Instant, bytes: u64, sent_at: Instant, in_flight: u64);
+    /// A packet that was found lost, and left at `sent_at`, has arrived after all.
+    fn spurious(&mut self, now: Instant, bytes: u64, sent_at: Instant);
+    /// Nothing that was sent for several probe timeouts arrived (RFC 9002, section 7.6).
+    fn persistent_congestion(&mut self, now: Instant);
     /// The path carries frames of this many bytes.
     fn set_frame_size(&mut self, bytes: u64);
     /// Bytes that may be under way.
@@ -29,44 +34,40 @@ pub(crate) trait Controller: std::fmt::Debug + Send {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Acked {
     pub(crate) bytes: u64,
-    /// When the largest of them left.
+    /// When the latest of them left.
     pub(crate) sent_at: Instant,
+    /// Whether something other than the controller (the application, the peer's
+    /// credit) bounded what was under way when it left.
     pub(crate) app_limited: bool,
-    /// Delivered bytes per second as RFC 9002 does not have it but delivery-rate
-    /// estimation does (draft-ietf-ccwg-bbr, section 4.1.1), where known.
+    /// Bytes delivered in a second, as measured with the latest of them
+    /// (draft-ietf-ccwg-bbr, section 4.1.1), where long enough to tell.
     pub(crate) delivery_rate: Option<u64>,
+    /// Bytes delivered in all when the latest of them left, and in all by now.
+    pub(crate) delivered_before: u64,
+    pub(crate) delivered: u64,
 }
 
-pub(crate) fn new(_frame_size: u64) -> Box<dyn Controller> {
-    todo!()
+/// The controller for a new path that carries frames of `frame_size` bytes.
+pub(crate) fn new(frame_size: u64) -> Box<dyn Controller> {
+    Box::new(cubic::Cubic::new(frame_size))
 }
 
-/// Spreads frames over time: bursts are bounded (64 frames), the rate is 1.25 times
-/// window over smoothed round-trip time or what the controller says; an optional cap
-/// (`--rate`).
-#[derive(Debug)]
-pub(crate) struct Pacer {}
+/// Frames that may be under way before anything is known.
+const INITIAL_WINDOW: u64 = 64;
+/// Frames that may be under way whatever happens: less than the receiver acknowledges at
+/// once would make every exchange wait for its timer.
+const MIN_WINDOW: u64 = 16;
+/// No window is larger, so that no product of one overflows.
+const MAX_WINDOW: u64 = 1 << 40;
 
-impl Pacer {
-    pub(crate) fn new(_now: Instant) -> Self {
-        todo!()
-    }
-    pub(crate) fn set_cap(&mut self, _bytes_per_second: Option<u64>) {
-        todo!()
-    }
-    /// When the next frame of `bytes` may leave: `None` is at once.
-    pub(crate) fn delay(
-        &mut self,
-        _now: Instant,
-        _bytes: u64,
-        _rtt: &Rtt,
-        _controller: &dyn Controller,
-    ) -> Option<Instant> {
-        todo!()
-    }
-    pub(crate) fn sent(&mut self, _now: Instant, _bytes: u64) {
-        todo!()
-    }
-    #[allow(dead_code, reason = "skeleton")]
-    fn unused(_: Duration) {}
+/// `bytes` in `time`, as bytes a second.
+pub(super) fn rate(bytes: u64, time: Duration) -> u64 {
+    let nanos = time.as_nanos().max(1);
+    u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+}
+
+/// The time that `bytes` take at `rate` bytes a second; an hour at most.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(3_600_000_000_000))
 }

@@ -1,80 +1,24 @@
 //! Packets under way: acknowledgement, loss, probe timeouts (RFC 9002).
-//!
-//! Signatures first.
+
+mod contents;
+mod delivery;
+mod packets;
+mod reordering;
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use super::congestion::Pacer;
+pub(crate) use self::contents::{Content, Contents};
+use self::delivery::{Delivery, Stamp};
+use self::packets::{Entry, Fate, Packets};
+use self::reordering::{Lost, Reordering};
+use super::congestion::{self, Acked, Controller, Pacer};
 use super::rtt::Rtt;
-use super::streams::StreamId;
-
-/// Something that must reach the peer, kept with the packet that carried it. Small and
-/// `Copy`: most packets carry one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Content {
-    /// CRYPTO bytes of a level.
-    Crypto {
-        level: u8,
-        offset: u32,
-        len: u16,
-    },
-    Stream {
-        stream: StreamId,
-        offset: u64,
-        len: u16,
-        end: bool,
-    },
-    Placed {
-        stream: StreamId,
-        offset: u64,
-        len: u16,
-    },
-    PlacedEnd {
-        stream: StreamId,
-    },
-    MaxData,
-    MaxStreamData {
-        stream: StreamId,
-    },
-    MaxStreams,
-    ResetStream {
-        stream: StreamId,
-    },
-    StopSending {
-        stream: StreamId,
-    },
-    HandshakeDone,
-    /// An ACK whose largest was this: acknowledged, older ranges need no repetition.
-    Ack {
-        largest: u64,
-    },
-    /// A probe for frames of this size: its loss is no sign of congestion and nothing
-    /// is sent again.
-    SizeProbe {
-        size: u16,
-    },
-}
-
-/// What a packet carried. No allocation for up to 2 contents.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Contents {}
-
-impl Contents {
-    pub(crate) fn push(&mut self, _content: Content) {
-        todo!()
-    }
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Content> + '_ {
-        std::iter::empty()
-    }
-    pub(crate) fn is_empty(&self) -> bool {
-        todo!()
-    }
-}
 
 /// A packet to remember.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
+    /// One more than the last one's.
     pub(crate) number: u64,
     pub(crate) at: Instant,
     /// Bytes behind the Ethernet header.
@@ -86,12 +30,13 @@ pub(crate) struct Sent {
     pub(crate) contents: Contents,
 }
 
-/// What became of packets.
+/// What became of packets. Every content that was sent turns up once at most.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Contents of newly acknowledged packets.
     pub(crate) acknowledged: Vec<Content>,
-    /// Contents of packets found lost: to be sent again.
+    /// Contents of packets found lost, or held to be by a probe timeout: to be sent
+    /// again.
     pub(crate) lost: Vec<Content>,
 }
 
@@ -103,108 +48,462 @@ pub(crate) struct Bogus;
 pub(crate) struct Recovery {
     pub(crate) rtt: Rtt,
     pub(crate) pacer: Pacer,
+    controller: Box<dyn Controller>,
+    packets: Packets,
+    in_flight: InFlight,
+    delivery: Delivery,
+    reordering: Reordering,
+    largest_acknowledged: Option<u64>,
+    /// When the oldest open packet is lost, if nothing happens.
+    loss_at: Option<Instant>,
+    /// When the last eliciting packet left that is not a size probe, and the last that is.
+    last_sent: Option<Instant>,
+    last_size_probe: Option<Instant>,
+    unanswered_since: Option<Instant>,
+    first_sample_at: Option<Instant>,
+    probe_count: u32,
+    probes: u32,
+    max_ack_delay: Duration,
+    credit: u32,
+    frame_size: u64,
+    lost_packets: u64,
+    /// Contents of packets given up because too many are remembered.
+    overdue: Vec<Content>,
+}
+
+/// Eliciting packets under way.
+#[derive(Clone, Copy, Default, Debug)]
+struct InFlight {
+    frames: u32,
+    bytes: u64,
+    size_probes: u32,
+}
+
+impl InFlight {
+    fn add(&mut self, entry: &Entry) {
+        if entry.eliciting {
+            self.frames += 1;
+            self.bytes += u64::from(entry.size);
+            self.size_probes += u32::from(entry.size_probe);
+        }
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        if entry.eliciting {
+            self.frames -= 1;
+            self.bytes -= u64::from(entry.size);
+            self.size_probes -= u32::from(entry.size_probe);
+        }
+    }
+}
+
+/// The packets that one ACK acknowledges newly.
+#[derive(Default)]
+struct Newly {
+    eliciting: bool,
+    bytes: u64,
+    /// The one with the highest number in flight.
+    latest: Option<(Instant, Stamp)>,
+    largest: Option<(u64, Instant)>,
 }
 
 impl Recovery {
-    pub(crate) fn new(_now: Instant, _frame_size: u64, _credit: u32) -> Self {
-        todo!()
+    pub(crate) fn new(now: Instant, frame_size: u64, credit: u32) -> Self {
+        Self {
+            rtt: Rtt::new(),
+            pacer: Pacer::new(now),
+            controller: congestion::new(frame_size),
+            packets: Packets::default(),
+            in_flight: InFlight::default(),
+            delivery: Delivery::new(now),
+            reordering: Reordering::new(),
+            largest_acknowledged: None,
+            loss_at: None,
+            last_sent: None,
+            last_size_probe: None,
+            unanswered_since: None,
+            first_sample_at: None,
+            probe_count: 0,
+            probes: 0,
+            max_ack_delay: Duration::ZERO,
+            credit: credit.clamp(1, MAX_CREDIT),
+            frame_size,
+            lost_packets: 0,
+            overdue: Vec::new(),
+        }
     }
 
     /// Packets found lost so far, for statistics.
     pub(crate) fn lost_packets(&self) -> u64 {
-        todo!()
+        self.lost_packets
     }
 
     /// Whether window and credit allow another eliciting packet of `size` bytes, pacing
     /// aside. Always true for probes (`take_probe`).
-    pub(crate) fn may_send(&self, _size: u64) -> bool {
-        todo!()
+    pub(crate) fn may_send(&self, size: u64) -> bool {
+        self.in_flight.frames < self.credit
+            && self.in_flight.bytes.saturating_add(size) <= self.controller.window()
     }
 
-    /// When pacing lets the next frame leave; `None` is at once.
-    pub(crate) fn pace(&mut self, _now: Instant, _size: u64) -> Option<Instant> {
-        todo!()
+    /// When pacing lets the next eliciting frame leave; `None` is at once.
+    pub(crate) fn pace(&mut self, now: Instant, _size: u64) -> Option<Instant> {
+        self.pacer.delay(now)
     }
 
     /// Notes a packet that leaves.
-    pub(crate) fn sent(&mut self, _packet: Sent) {
-        todo!()
+    pub(crate) fn sent(&mut self, packet: Sent) {
+        let (number, now) = (packet.number, packet.at);
+        debug_assert!(number >= self.packets.next(), "every packet that leaves is noted once");
+        let stamp = self.delivery.stamp(now, self.in_flight.bytes);
+        let entry = Entry::new(packet, stamp);
+        self.in_flight.add(&entry);
+        if entry.eliciting {
+            let size = u64::from(entry.size);
+            if entry.size_probe {
+                self.last_size_probe = Some(now);
+            } else {
+                self.last_sent = Some(now);
+                self.unanswered_since.get_or_insert(now);
+            }
+            if self.in_flight.frames >= self.credit {
+                self.delivery.limited(self.in_flight.bytes);
+            }
+            self.pacer.sent(now, size);
+            self.controller.sent(now, size, self.in_flight.bytes);
+        }
+        self.packets.push(number, entry);
+        self.bound();
+    }
+
+    /// Keeps the packets remembered few: what calls for no acknowledgement may never get
+    /// one, and a peer may withhold one that is due.
+    fn bound(&mut self) {
+        while let Some(front) = self.packets.front() {
+            let settled = front.fate != Fate::Open;
+            let limit = if front.eliciting { MAX_TRACKED } else { MAX_IDLE_TRACKED };
+            if !settled && self.packets.len() <= limit {
+                return;
+            }
+            let Some(mut entry) = self.packets.pop_front() else { return };
+            if !settled {
+                self.in_flight.remove(&entry);
+                if entry.eliciting {
+                    entry.contents.move_to(&mut self.overdue);
+                }
+            }
+        }
     }
 
     /// Notes that there was nothing more to send although it was allowed.
     pub(crate) fn app_limited(&mut self) {
-        todo!()
+        self.delivery.limited(self.in_flight.bytes);
     }
 
-    /// Takes an acknowledgement. `largest` is the first range's end. Fills `outcome`
+    /// Takes an acknowledgement. `ranges` go from the highest down. Fills `outcome`
     /// (whose vectors are reused by the caller: no allocation a frame).
     pub(crate) fn acknowledged(
         &mut self,
-        _now: Instant,
-        _ranges: impl Iterator<Item = RangeInclusive<u64>>,
-        _delay: Duration,
-        _credit: u32,
-        _outcome: &mut Outcome,
+        now: Instant,
+        ranges: impl Iterator<Item = RangeInclusive<u64>>,
+        delay: Duration,
+        credit: u32,
+        outcome: &mut Outcome,
     ) -> Result<(), Bogus> {
-        todo!()
+        let mut ranges = ranges.peekable();
+        let Some(largest) = ranges.peek().map(|range| *range.end()) else { return Err(Bogus) };
+        if largest >= self.packets.next() {
+            return Err(Bogus);
+        }
+        self.set_credit(credit);
+        let was_open = self.packets.is_open(largest);
+        let newly = self.settle(now, ranges, outcome);
+        self.largest_acknowledged = self.largest_acknowledged.max(Some(largest));
+        if let Some((number, sent_at)) = newly.largest
+            && was_open
+            && number == largest
+            && newly.eliciting
+        {
+            let latest = now.saturating_duration_since(sent_at);
+            self.rtt.sample(latest, delay.min(self.max_ack_delay));
+            self.first_sample_at.get_or_insert(now);
+        }
+        self.find_lost(now, outcome);
+        if let Some((sent_at, stamp)) = newly.latest {
+            self.progress(now, newly.bytes, sent_at, &stamp);
+        }
+        self.packets.trim();
+        outcome.lost.append(&mut self.overdue);
+        self.set_pace();
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        now: Instant,
+        ranges: impl Iterator<Item = RangeInclusive<u64>>,
+        outcome: &mut Outcome,
+    ) -> Newly {
+        let mut newly = Newly::default();
+        for range in ranges {
+            let (low, high) = range.into_inner();
+            let below = high < self.packets.base();
+            if below && self.reordering.lowest().is_none_or(|lowest| high < lowest) {
+                break;
+            }
+            while let Some(lost) = self.reordering.take(low, high) {
+                let largest = self.largest_acknowledged.unwrap_or(high);
+                self.reordering.spurious(lost.number, largest);
+                self.controller.spurious(now, u64::from(lost.size), lost.at);
+            }
+            let in_flight = &mut self.in_flight;
+            self.packets.acknowledge(low, high, |number, entry| {
+                in_flight.remove(entry);
+                entry.contents.move_to(&mut outcome.acknowledged);
+                if newly.largest.is_none_or(|(largest, _)| number > largest) {
+                    newly.largest = Some((number, entry.at));
+                    if entry.eliciting {
+                        newly.latest = Some((entry.at, entry.stamp));
+                    }
+                }
+                if entry.eliciting {
+                    newly.eliciting = true;
+                    newly.bytes += u64::from(entry.size);
+                    newly.latest.get_or_insert((entry.at, entry.stamp));
+                }
+            });
+        }
+        newly
+    }
+
+    /// Eliciting packets were acknowledged; the latest left at `sent_at`.
+    fn progress(&mut self, now: Instant, bytes: u64, sent_at: Instant, stamp: &Stamp) {
+        let delivery_rate = self.delivery.acknowledged(now, bytes, sent_at, stamp, &self.rtt);
+        let acked = Acked {
+            bytes,
+            sent_at,
+            app_limited: stamp.limited,
+            delivery_rate,
+            delivered_before: stamp.delivered,
+            delivered: self.delivery.delivered(),
+        };
+        self.controller.acknowledged(now, &acked, &self.rtt, self.in_flight.bytes);
+        self.probe_count = 0;
+        self.probes = 0;
+        self.unanswered_since = (self.in_flight.frames > self.in_flight.size_probes).then_some(now);
+    }
+
+    /// RFC 9002, section 6.1.
+    fn find_lost(&mut self, now: Instant, outcome: &mut Outcome) {
+        self.loss_at = None;
+        let Some(largest) = self.largest_acknowledged else { return };
+        let delay = self.reordering.delay(&self.rtt);
+        let threshold = self.reordering.packets();
+        let Self { packets, in_flight, reordering, loss_at, lost_packets, .. } = self;
+        let mut bytes = 0;
+        let mut latest = None;
+        let mut first = None;
+        let mut persistent = false;
+        let first_sample_at = self.first_sample_at;
+        let longest = self.rtt.probe_timeout(self.max_ack_delay) * PERSISTENT;
+        packets.for_each_open(|number, entry, behind_acknowledged| {
+            if number > largest {
+                return false;
+            }
+            let lost_at = entry.at + delay;
+            if number.saturating_add(threshold) > largest && lost_at > now {
+                if entry.eliciting {
+                    *loss_at = Some(lost_at);
+                }
+                return !entry.eliciting;
+            }
+            entry.fate = Fate::Lost;
+            in_flight.remove(entry);
+            if !entry.eliciting {
+                return true;
+            }
+            *lost_packets += 1;
+            entry.contents.move_to(&mut outcome.lost);
+            if !entry.size_probe {
+                let size = entry.size;
+                bytes += u64::from(size);
+                latest = Some(entry.at);
+                reordering.found_lost(Lost { number, at: entry.at, size });
+                if behind_acknowledged {
+                    first = None;
+                }
+                if first_sample_at.is_some_and(|at| entry.at > at) {
+                    let since = *first.get_or_insert(entry.at);
+                    persistent |= entry.at.saturating_duration_since(since) > longest;
+                }
+            }
+            true
+        });
+        if let Some(sent_at) = latest {
+            self.controller.lost(now, bytes, sent_at, self.in_flight.bytes);
+            if persistent {
+                self.controller.persistent_congestion(now);
+            }
+        }
     }
 
     /// The peer's longest delay of acknowledgements (handshake: 0).
-    pub(crate) fn set_max_ack_delay(&mut self, _delay: Duration) {
-        todo!()
+    pub(crate) fn set_max_ack_delay(&mut self, delay: Duration) {
+        self.max_ack_delay = delay.min(LONGEST_ACK_DELAY);
     }
 
-    pub(crate) fn set_credit(&mut self, _frames: u32) {
-        todo!()
+    /// Frames that may be under way. One always may, or its acknowledgement could not
+    /// bring more credit.
+    pub(crate) fn set_credit(&mut self, frames: u32) {
+        self.credit = frames.clamp(1, MAX_CREDIT);
     }
 
-    pub(crate) fn set_frame_size(&mut self, _bytes: u64) {
-        todo!()
+    pub(crate) fn set_frame_size(&mut self, bytes: u64) {
+        self.frame_size = bytes;
+        self.controller.set_frame_size(bytes);
+        self.set_pace();
+    }
+
+    fn set_pace(&mut self) {
+        let rate = self.controller.pacing_rate().unwrap_or_else(|| {
+            let window = self.controller.window();
+            congestion::rate(window.saturating_add(window / 4), self.rtt.smoothed())
+        });
+        self.pacer.set_rate(rate, self.frame_size);
     }
 
     /// Treats everything sent under `level` as acknowledged: its keys are gone.
-    pub(crate) fn forget_level(&mut self, _level: u8) {
-        todo!()
+    pub(crate) fn forget_level(&mut self, level: u8) {
+        let in_flight = &mut self.in_flight;
+        self.packets.for_each_open(|_, entry, _| {
+            if entry.level == level {
+                entry.fate = Fate::Acknowledged;
+                entry.contents = Contents::default();
+                in_flight.remove(entry);
+            }
+            true
+        });
+        self.packets.trim();
+        self.probe_count = 0;
+        self.probes = 0;
+        self.loss_at = None;
+        if self.in_flight.frames == self.in_flight.size_probes {
+            self.unanswered_since = None;
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due: time-threshold loss or
     /// probe timeout (with backoff).
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        todo!()
+        self.loss_at.or_else(|| self.probe_at()).or_else(|| self.size_probe_lost_at())
+    }
+
+    fn probe_at(&self) -> Option<Instant> {
+        let waiting = self.in_flight.frames > self.in_flight.size_probes;
+        let timeout = self.rtt.probe_timeout(self.max_ack_delay);
+        let backoff = timeout * (1 << self.probe_count.min(MAX_BACKOFF));
+        self.last_sent.filter(|_| waiting).map(|at| at + backoff.min(LONGEST_PROBE_TIMEOUT))
+    }
+
+    /// Where nothing else is under way, nothing shows a size probe's loss but time.
+    fn size_probe_lost_at(&self) -> Option<Instant> {
+        let timeout = self.rtt.probe_timeout(self.max_ack_delay) * 2;
+        self.last_size_probe.filter(|_| self.in_flight.size_probes > 0).map(|at| at + timeout)
     }
 
     /// Detects losses by time, or begins a probe: then `take_probe` gives up to 2.
-    pub(crate) fn handle_timeout(&mut self, _now: Instant, _outcome: &mut Outcome) {
-        todo!()
+    pub(crate) fn handle_timeout(&mut self, now: Instant, outcome: &mut Outcome) {
+        outcome.lost.append(&mut self.overdue);
+        if self.loss_at.is_some() {
+            if self.loss_at.is_some_and(|at| at <= now) {
+                self.find_lost(now, outcome);
+                self.packets.trim();
+                self.set_pace();
+            }
+        } else if let Some(at) = self.probe_at() {
+            if at <= now {
+                self.begin_probe(outcome);
+            }
+        } else if self.size_probe_lost_at().is_some_and(|at| at <= now) {
+            self.lose_size_probes(outcome);
+        }
+    }
+
+    /// RFC 9002, section 6.2.4: what is oldest is sent again, yet it may arrive still.
+    fn begin_probe(&mut self, outcome: &mut Outcome) {
+        self.probe_count = self.probe_count.saturating_add(1);
+        self.probes = PROBES;
+        let mut left = PROBES;
+        self.packets.for_each_open(|_, entry, _| {
+            if entry.eliciting && !entry.size_probe && !entry.contents.is_empty() {
+                entry.contents.move_to(&mut outcome.lost);
+                left -= 1;
+            }
+            left > 0
+        });
+    }
+
+    fn lose_size_probes(&mut self, outcome: &mut Outcome) {
+        let Self { packets, in_flight, lost_packets, .. } = self;
+        packets.for_each_open(|_, entry, _| {
+            if entry.size_probe {
+                entry.fate = Fate::Lost;
+                entry.contents.move_to(&mut outcome.lost);
+                in_flight.remove(entry);
+                *lost_packets += 1;
+            }
+            true
+        });
+        self.packets.trim();
     }
 
     /// Whether a probe packet must be sent now, window or not; what is oldest and
     /// unacknowledged should go in it (its contents are given as lost by
     /// `handle_timeout`), or PING.
     pub(crate) fn take_probe(&mut self) -> bool {
-        todo!()
+        let wanted = self.probes > 0;
+        self.probes = self.probes.saturating_sub(1);
+        wanted
     }
 
     pub(crate) fn wants_probe(&self) -> bool {
-        todo!()
+        self.probes > 0
     }
 
     /// Probe timeouts in a row without any acknowledgement.
     pub(crate) fn probe_count(&self) -> u32 {
-        todo!()
+        self.probe_count
     }
 
-    /// When the oldest eliciting packet that nothing was acknowledged after left.
+    /// When the oldest eliciting packet that nothing was acknowledged after left. Size
+    /// probes do not count.
     pub(crate) fn unanswered_since(&self) -> Option<Instant> {
-        todo!()
+        self.unanswered_since
     }
 
     /// Eliciting packets and bytes under way.
     pub(crate) fn in_flight(&self) -> (u32, u64) {
-        todo!()
+        (self.in_flight.frames, self.in_flight.bytes)
     }
 
     pub(crate) fn window(&self) -> u64 {
-        todo!()
+        self.controller.window()
     }
 }
+
+/// Frames under way at most, whatever the peer can take: what is remembered of them
+/// costs some 5 MB.
+const MAX_CREDIT: u32 = 32_768;
+/// Packets remembered at most, counted from the oldest that is eliciting.
+const MAX_TRACKED: usize = 2 * MAX_CREDIT as usize;
+/// The same from one that is not: its ACK is of use to know of, no more.
+const MAX_IDLE_TRACKED: usize = 256;
+const PROBES: u32 = 2;
+/// RFC 9002's kPersistentCongestionThreshold.
+const PERSISTENT: u32 = 3;
+const MAX_BACKOFF: u32 = 10;
+const LONGEST_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whatever the peer announces, probes do not wait longer for it.
+const LONGEST_ACK_DELAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
