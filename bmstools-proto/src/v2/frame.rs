@@ -7,7 +7,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use emit::emit_ack;
+pub(crate) use emit::{StreamHeader, emit_ack};
 pub(crate) use parse::Frames;
 
 /// A frame as it stands in a received packet.

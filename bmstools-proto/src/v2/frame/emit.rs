@@ -138,6 +138,38 @@ pub(crate) fn emit_ack(
     out.at
 }
 
+/// A STREAM or PLACED frame in front of its data, which is written in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamHeader {
+    pub(crate) stream: u32,
+    pub(crate) offset: u64,
+    pub(crate) length: u16,
+}
+
+impl StreamHeader {
+    /// Writes the header of a STREAM frame to the first
+    /// [`STREAM_HEADER`](Frame::STREAM_HEADER) bytes of `buffer`.
+    #[inline]
+    pub(crate) fn emit_ordered(self, end: bool, buffer: &mut [u8]) {
+        self.emit(if end { kind::STREAM_END } else { kind::STREAM }, buffer);
+    }
+
+    /// The same of a PLACED frame.
+    #[inline]
+    pub(crate) fn emit_placed(self, buffer: &mut [u8]) {
+        self.emit(kind::PLACED, buffer);
+    }
+
+    #[inline]
+    fn emit(self, kind: u8, buffer: &mut [u8]) {
+        let mut header = [kind; Frame::STREAM_HEADER];
+        header[1..5].copy_from_slice(&self.stream.to_be_bytes());
+        header[5..13].copy_from_slice(&self.offset.to_be_bytes());
+        header[13..].copy_from_slice(&self.length.to_be_bytes());
+        buffer[..Frame::STREAM_HEADER].copy_from_slice(&header);
+    }
+}
+
 /// As much of a reason as a CLOSE carries.
 fn sendable(reason: &str) -> &str {
     let mut end = reason.len().min(MAX_REASON);
@@ -155,11 +187,10 @@ struct Writer<'a> {
 impl Writer<'_> {
     #[inline]
     fn stream(&mut self, kind: u8, stream: u32, offset: u64, data: &[u8]) {
-        let mut header = [kind; 13];
-        header[1..5].copy_from_slice(&stream.to_be_bytes());
-        header[5..].copy_from_slice(&offset.to_be_bytes());
-        self.bytes(&header);
-        self.data(data);
+        debug_assert!(data.len() <= usize::from(u16::MAX), "longer than any packet");
+        StreamHeader { stream, offset, length: data.len() as u16 }.emit(kind, self.buffer);
+        self.at = Frame::STREAM_HEADER;
+        self.bytes(data);
     }
 
     #[inline]
