@@ -361,9 +361,14 @@ impl Connection {
 
     // ---- timers ----
 
-    pub(super) fn timeout(&self) -> Option<Instant> {
+    /// When [`handle_timeout`](Self::handle_timeout) is due. What waits only to be sent
+    /// needs no timer once its time has come.
+    pub(super) fn timeout(&self, now: Instant) -> Option<Instant> {
+        let later = |at: &Instant| *at > now;
         let earliest = match self.state {
-            State::Asking { again_at, .. } => [Some(again_at), Some(self.handshake_due()), None],
+            State::Asking { again_at, .. } => {
+                [Some(again_at).filter(later), Some(self.handshake_due()), None]
+            }
             State::Handshaking => [
                 Some(self.handshake_due()),
                 self.rumour.as_ref().map(|(_, at)| *at),
@@ -372,15 +377,18 @@ impl Connection {
             State::Established => {
                 let idle = Some(self.last_received + self.idle_timeout);
                 let lost = self.recovery.unanswered_since().map(|at| at + self.config.give_up);
-                let first = [self.ping_at(), self.paced_until, lost, self.sizing.timeout()];
+                let (lost, paced) = (lost.filter(later), self.paced_until.filter(later));
+                let first = [self.ping_at(), paced, lost, self.sizing.timeout()];
                 [idle, self.recovery.timeout(), first.into_iter().flatten().min()]
             }
-            State::Closing { again_at, until, .. } => [Some(again_at.min(until)), None, None],
+            State::Closing { again_at, until, .. } => {
+                [Some(again_at).filter(later), Some(until), None]
+            }
             State::Draining { until, .. } => [Some(until), None, None],
             State::Drained => [None; 3],
         };
         let live = matches!(self.state, State::Handshaking | State::Established);
-        let ack = if live { self.received.due_at() } else { None };
+        let ack = if live { self.received.due_at().filter(later) } else { None };
         earliest.into_iter().chain([ack]).flatten().min()
     }
 

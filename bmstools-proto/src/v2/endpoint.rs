@@ -401,12 +401,13 @@ impl Endpoint {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, key)) = self.timers.first()
-            && at <= now
-        {
-            self.timers.pop_first();
+        let due: Vec<u16> =
+            self.timers.iter().take_while(|(at, _)| *at <= now).map(|&(_, key)| key).collect();
+        for key in due {
             let Some(session) = self.sessions.get_mut(&key) else { continue };
-            session.timer = None;
+            if let Some(timer) = session.timer.take() {
+                self.timers.remove(&(timer, key));
+            }
             session.handle_timeout(now);
             self.settle(now, key);
         }
@@ -702,7 +703,7 @@ impl Endpoint {
         }
         // A timer that fires early only looks again: moving it with every frame would
         // cost more.
-        if let Some(wanted) = session.timeout()
+        if let Some(wanted) = session.timeout(now)
             && session.timer.is_none_or(|timer| wanted < timer)
         {
             if let Some(timer) = session.timer.replace(wanted) {
