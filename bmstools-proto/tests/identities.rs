@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use bmstools_proto::keys;
 use bmstools_proto::v2::identity::{Identity, IdentityError, KeyType, PublicKey, generate};
+use proptest::prelude::*;
 
 macro_rules! pem {
     ($name:literal) => {
@@ -164,6 +165,21 @@ fn a_damaged_key_never_passes_for_another() {
 }
 
 #[test]
+fn a_public_key_with_a_changed_bit_is_refused_or_another() {
+    for pem in [pem!("rsa-2048-public"), pem!("p256-public"), pem!("ed25519-public")] {
+        let key = PublicKey::from_pem(pem).unwrap();
+        for bit in 0..key.spki().len() * 8 {
+            let mut spki = key.spki().to_vec();
+            spki[bit / 8] ^= 1 << (bit % 8);
+            let changed = PublicKey::from_spki(&spki);
+            if let Ok(read) = PublicKey::from_pem(&changed.to_pem()) {
+                assert_eq!(read, changed, "bit {bit} of {}", key.kind());
+            }
+        }
+    }
+}
+
+#[test]
 fn generated_keys_are_read_again_and_never_the_same() {
     let mut made = BTreeSet::new();
     for (kind, name, label) in [
@@ -198,4 +214,24 @@ fn windows_line_ends_and_text_around_a_key_do_no_harm() {
     let pem = format!("# a comment\r\n{}\r\n\r\n", pem!("ed25519-pkcs8").replace('\n', "\r\n"));
     let key = Identity::from_pem(&pem).unwrap().public_key();
     assert_eq!(key, PublicKey::from_pem(pem!("ed25519-public")).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn anything_may_stand_in_a_key_file(
+        text in "\\PC{0,200}",
+        label in prop::sample::select(vec![
+            "PUBLIC KEY", "PRIVATE KEY", "RSA PUBLIC KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY",
+        ]),
+        der in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        use base64::Engine as _;
+        let body = base64::engine::general_purpose::STANDARD.encode(&der);
+        let block = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        for text in [text, block] {
+            prop_assert!(Identity::from_pem(&text).is_err());
+            prop_assert!(PublicKey::from_pem(&text).is_err());
+        }
+        prop_assert!(PublicKey::from_spki(&der).kind().starts_with("unknown"));
+    }
 }

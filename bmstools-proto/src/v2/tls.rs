@@ -134,8 +134,8 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Where the handshake has failed: the peer must be told
-    /// ([`TlsError::close_code`]), and every further call says the same.
+    /// Where the handshake has failed: the peer must be told, and every further call
+    /// says the same.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -221,16 +221,6 @@ pub(crate) enum TlsError {
 }
 
 impl TlsError {
-    /// The code of the CLOSE that tells the peer.
-    pub(crate) fn close_code(&self) -> u32 {
-        let alert: u8 = match self {
-            Self::NotAuthorized(_) => return NOT_AUTHORIZED,
-            Self::WrongKey(_) => AlertDescription::CertificateUnknown.into(),
-            Self::Failed { alert, .. } => *alert,
-        };
-        256 + u32::from(alert)
-    }
-
     fn local(error: &rustls::Error) -> Self {
         Self::Failed { alert: AlertDescription::InternalError.into(), what: error.to_string() }
     }
@@ -249,8 +239,6 @@ impl TimeProvider for NoClock {
 const ALPN: &[u8] = b"bmstools/2";
 /// Most bytes of a peer's whole handshake. With RSA of 8192 bits it sends about 2.5 kB.
 const MAX_HANDSHAKE: usize = 8 << 10;
-/// CLOSE: key not authorised.
-const NOT_AUTHORIZED: u32 = 5;
 
 /// Fastest first. No post-quantum key exchange: its hello would fill five frames.
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {

@@ -59,7 +59,9 @@ pub(super) fn is_rsa(algorithm: AlgorithmIdentifierRef<'_>) -> bool {
 /// Refuses all but RSA, P-256 and Ed25519.
 pub(super) fn check_algorithm(algorithm: AlgorithmIdentifierRef<'_>) -> Result<(), IdentityError> {
     match algorithm.oid {
-        RSA | ED25519 => Ok(()),
+        RSA if algorithm.parameters.is_none_or(|parameters| parameters.is_null()) => Ok(()),
+        ED25519 if algorithm.parameters.is_none() => Ok(()),
+        RSA | ED25519 => Err(damaged()),
         EC if is_p256(algorithm) => Ok(()),
         EC => Err(other_curve(algorithm.parameters_oid().ok())),
         oid => Err(IdentityError::unknown(&format!("algorithm {oid}"))),
