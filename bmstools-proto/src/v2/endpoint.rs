@@ -72,6 +72,9 @@ pub enum CloseReason {
     /// The handshake failed.
     #[error("the handshake failed: {0}")]
     Handshake(String),
+    /// More packets did not open than the cipher can bear (RFC 9001, section 6.6).
+    #[error("too many packets did not open: the session's keys are used up")]
+    KeysUsedUp,
 }
 
 /// What the endpoint's owner must know.

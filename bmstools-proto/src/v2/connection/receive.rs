@@ -7,7 +7,7 @@ use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
 use super::super::cookie::NONCE_LEN;
 use super::super::endpoint::CloseReason;
 use super::super::frame::{Ack, Frame, Frames};
-use super::super::packet;
+use super::super::packet::{self, SessionKeys};
 use super::{Connection, DATA, DOUBT, Fault, HANDSHAKE, INITIAL, Side, State, Taken};
 
 impl Connection {
@@ -46,7 +46,12 @@ impl Connection {
             let Some(keys) = &self.levels[level] else { return Taken::Refused };
             packet::open(&*keys.remote, number, sealed_at, frame)
         };
-        let Some(plaintext) = plaintext else { return Taken::Unsealed };
+        let Some(plaintext) = plaintext else {
+            if self.keys.as_ref().is_some_and(SessionKeys::is_exhausted) {
+                self.fail(now, Fault::Close(CloseReason::KeysUsedUp, 4, "keys used up".into()));
+            }
+            return Taken::Unsealed;
+        };
         if self.remote_key == 0 {
             self.remote_key = header.srckey;
         }

@@ -281,12 +281,13 @@ impl Connection {
         buffer: &mut [u8],
     ) -> Option<usize> {
         debug_assert!(buffer.len() >= begin + plaintext.max(MIN_PLAINTEXT) + TAG_LEN);
-        Some(if level == DATA {
+        let len = if level == DATA {
             self.keys.as_mut()?.seal(number, begin, plaintext, buffer)
         } else {
             let keys = self.levels[level].as_ref()?;
             packet::seal(&*keys.local, number, begin, plaintext, buffer)
-        })
+        };
+        (len > 0).then_some(len)
     }
 
     fn take_number(&mut self) -> u64 {
