@@ -170,7 +170,7 @@ impl Node {
                     if self.echoes {
                         let _ = self.endpoint.write(now, session, stream, data.clone());
                     }
-                    if offset == arrived.ordered.len() as u64 && arrived.placed.is_empty() {
+                    if offset == arrived.ordered.len() as u64 {
                         arrived.ordered.extend_from_slice(&data);
                     }
                     arrived.placed.insert(offset, data);
