@@ -2,6 +2,8 @@
 
 mod cubic;
 mod pacer;
+mod signals;
+mod tolerant;
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +28,8 @@ pub(crate) trait Controller: std::fmt::Debug + Send {
     fn set_frame_size(&mut self, bytes: u64);
     /// Bytes that may be under way.
     fn window(&self) -> u64;
-    /// Bytes a second that may leave; `None` leaves it to window and round-trip time.
-    fn pacing_rate(&self) -> Option<u64>;
+    /// Bytes a second that may leave.
+    fn pacing_rate(&self, rtt: &Rtt) -> u64;
 }
 
 /// What an ACK acknowledged newly.
@@ -39,9 +41,8 @@ pub(crate) struct Acked {
     /// Whether something other than the controller (the application, the peer's
     /// credit) bounded what was under way when it left.
     pub(crate) app_limited: bool,
-    /// Bytes delivered in a second, as measured with the latest of them
-    /// (draft-ietf-ccwg-bbr, section 4.1.1), where long enough to tell.
-    pub(crate) delivery_rate: Option<u64>,
+    /// The round-trip time without the peer's delay, where this ACK tells it.
+    pub(crate) round_trip: Option<Duration>,
     /// Bytes delivered in all when the latest of them left, and in all by now.
     pub(crate) delivered_before: u64,
     pub(crate) delivered: u64,
@@ -49,7 +50,7 @@ pub(crate) struct Acked {
 
 /// The controller for a new path that carries frames of `frame_size` bytes.
 pub(crate) fn new(frame_size: u64) -> Box<dyn Controller> {
-    Box::new(cubic::Cubic::new(frame_size))
+    Box::new(tolerant::Tolerant::new(frame_size))
 }
 
 /// Frames that may be under way before anything is known.
@@ -71,3 +72,8 @@ fn time_for(bytes: u64, rate: u64) -> Duration {
     let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX).min(3_600_000_000_000))
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -109,13 +109,22 @@ struct Newly {
 
 impl Recovery {
     pub(crate) fn new(now: Instant, frame_size: u64, credit: u32) -> Self {
+        Self::with(now, frame_size, credit, congestion::new(frame_size))
+    }
+
+    pub(super) fn with(
+        now: Instant,
+        frame_size: u64,
+        credit: u32,
+        controller: Box<dyn Controller>,
+    ) -> Self {
         Self {
             rtt: Rtt::new(),
             pacer: Pacer::new(now),
-            controller: congestion::new(frame_size),
+            controller,
             packets: Packets::default(),
             in_flight: InFlight::default(),
-            delivery: Delivery::new(now),
+            delivery: Delivery::default(),
             reordering: Reordering::new(),
             largest_acknowledged: None,
             loss_at: None,
@@ -154,8 +163,7 @@ impl Recovery {
     pub(crate) fn sent(&mut self, packet: Sent) {
         let (number, now) = (packet.number, packet.at);
         debug_assert!(number >= self.packets.next(), "every packet that leaves is noted once");
-        let stamp = self.delivery.stamp(now, self.in_flight.bytes);
-        let entry = Entry::new(packet, stamp);
+        let entry = Entry::new(packet, self.delivery.stamp());
         self.in_flight.add(&entry);
         if entry.eliciting {
             let size = u64::from(entry.size);
@@ -218,18 +226,19 @@ impl Recovery {
         let was_open = self.packets.is_open(largest);
         let newly = self.settle(now, ranges, outcome);
         self.largest_acknowledged = self.largest_acknowledged.max(Some(largest));
+        let mut round_trip = None;
         if let Some((number, sent_at)) = newly.largest
             && was_open
             && number == largest
             && newly.eliciting
         {
             let latest = now.saturating_duration_since(sent_at);
-            self.rtt.sample(latest, delay.min(self.max_ack_delay));
+            round_trip = Some(self.rtt.sample(latest, delay.min(self.max_ack_delay)));
             self.first_sample_at.get_or_insert(now);
         }
         self.find_lost(now, outcome);
-        if let Some((sent_at, stamp)) = newly.latest {
-            self.progress(now, newly.bytes, sent_at, &stamp);
+        if let Some(latest) = newly.latest {
+            self.progress(now, newly.bytes, latest, round_trip)
         }
         self.packets.trim();
         outcome.lost.append(&mut self.overdue);
@@ -275,14 +284,21 @@ impl Recovery {
         newly
     }
 
-    /// Eliciting packets were acknowledged; the latest left at `sent_at`.
-    fn progress(&mut self, now: Instant, bytes: u64, sent_at: Instant, stamp: &Stamp) {
-        let delivery_rate = self.delivery.acknowledged(now, bytes, sent_at, stamp, &self.rtt);
+    /// Eliciting packets were acknowledged, `latest` the last of them to leave.
+    fn progress(
+        &mut self,
+        now: Instant,
+        bytes: u64,
+        latest: (Instant, Stamp),
+        round_trip: Option<Duration>,
+    ) {
+        let (sent_at, stamp) = latest;
+        self.delivery.acknowledged(bytes);
         let acked = Acked {
             bytes,
             sent_at,
             app_limited: stamp.limited,
-            delivery_rate,
+            round_trip,
             delivered_before: stamp.delivered,
             delivered: self.delivery.delivered(),
         };
@@ -364,11 +380,7 @@ impl Recovery {
     }
 
     fn set_pace(&mut self) {
-        let rate = self.controller.pacing_rate().unwrap_or_else(|| {
-            let window = self.controller.window();
-            congestion::rate(window.saturating_add(window / 4), self.rtt.smoothed())
-        });
-        self.pacer.set_rate(rate, self.frame_size);
+        self.pacer.set_rate(self.controller.pacing_rate(&self.rtt), self.frame_size);
     }
 
     /// Treats everything sent under `level` as acknowledged: its keys are gone.

@@ -18,21 +18,22 @@ impl Rtt {
 
     /// Takes a sample. `ack_delay` is what the peer says it waited, already cut to the
     /// most that it announced: it is believed only as far as the shortest round trip
-    /// allows.
-    pub(crate) fn sample(&mut self, latest: Duration, ack_delay: Duration) {
+    /// allows. Returns the sample without it.
+    pub(crate) fn sample(&mut self, latest: Duration, ack_delay: Duration) -> Duration {
         let latest = latest.min(LONGEST);
         self.latest = latest;
         let Some(smoothed) = self.smoothed else {
             self.min = latest;
             self.smoothed = Some(latest);
             self.variation = latest / 2;
-            return;
+            return latest;
         };
         self.min = self.min.min(latest);
         let adjusted =
             latest.checked_sub(ack_delay).filter(|&sample| sample >= self.min).unwrap_or(latest);
         self.variation = (self.variation * 3 + smoothed.abs_diff(adjusted)) / 4;
         self.smoothed = Some((smoothed * 7 + adjusted) / 8);
+        adjusted
     }
 
     pub(crate) fn smoothed(&self) -> Duration {

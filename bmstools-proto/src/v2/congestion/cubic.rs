@@ -1,9 +1,9 @@
-//! CUBIC (RFC 9438), counted in bytes.
+//! CUBIC (RFC 9438), counted in bytes: what TCP does.
 
 use std::time::{Duration, Instant};
 
 use super::super::rtt::Rtt;
-use super::{Acked, Controller, INITIAL_WINDOW, MAX_WINDOW, MIN_WINDOW};
+use super::{Acked, Controller, INITIAL_WINDOW, MAX_WINDOW, MIN_WINDOW, rate};
 
 #[derive(Clone, Debug)]
 pub(super) struct Cubic {
@@ -53,6 +53,25 @@ impl Cubic {
         }
     }
 
+    pub(super) fn in_slow_start(&self) -> bool {
+        self.window < self.slow_start_threshold
+    }
+
+    pub(super) fn end_slow_start(&mut self) {
+        self.slow_start_threshold = self.window;
+    }
+
+    /// Whether a loss of what left then is answered already.
+    pub(super) fn is_recovering(&self, sent_at: Instant) -> bool {
+        self.recovery_start.is_some_and(|start| sent_at <= start)
+    }
+
+    /// Undoes a reduction as far as `window`.
+    pub(super) fn raise_to(&mut self, window: u64) {
+        self.window = self.window.max(window);
+        self.slow_start_threshold = self.slow_start_threshold.max(self.window);
+    }
+
     fn min_window(&self) -> u64 {
         MIN_WINDOW * self.frame_size
     }
@@ -99,11 +118,10 @@ impl Controller for Cubic {
     }
 
     fn acknowledged(&mut self, now: Instant, acked: &Acked, rtt: &Rtt, _in_flight: u64) {
-        let recovering = self.recovery_start.is_some_and(|start| acked.sent_at <= start);
-        if acked.app_limited || recovering {
+        if acked.app_limited || self.is_recovering(acked.sent_at) {
             return;
         }
-        if self.window < self.slow_start_threshold {
+        if self.in_slow_start() {
             self.window = self.window.saturating_add(acked.bytes).min(MAX_WINDOW);
         } else {
             self.avoid_congestion(now, acked.bytes, rtt);
@@ -111,7 +129,7 @@ impl Controller for Cubic {
     }
 
     fn lost(&mut self, now: Instant, bytes: u64, sent_at: Instant, _in_flight: u64) {
-        if self.recovery_start.is_some_and(|start| sent_at <= start) {
+        if self.is_recovering(sent_at) {
             if let Some(before) = &mut self.before {
                 before.lost += bytes;
             }
@@ -128,10 +146,8 @@ impl Controller for Cubic {
     }
 
     fn spurious(&mut self, _now: Instant, bytes: u64, sent_at: Instant) {
-        if self.recovery_start.is_none_or(|start| sent_at > start) {
-            return;
-        }
-        let Some(before) = &mut self.before else { return };
+        let recovering = self.is_recovering(sent_at);
+        let Some(before) = self.before.as_mut().filter(|_| recovering) else { return };
         before.lost = before.lost.saturating_sub(bytes);
         if before.lost == 0
             && let Some(before) = self.before.take()
@@ -164,8 +180,10 @@ impl Controller for Cubic {
         self.window
     }
 
-    fn pacing_rate(&self) -> Option<u64> {
-        None
+    fn pacing_rate(&self, rtt: &Rtt) -> u64 {
+        // Faster than the window alone would go, or it could never be filled.
+        let ahead = if self.in_slow_start() { self.window } else { self.window / 4 };
+        rate(self.window.saturating_add(ahead), rtt.smoothed())
     }
 }
 
