@@ -222,7 +222,9 @@ impl Recovery {
         if largest >= self.packets.next() {
             return Err(Bogus);
         }
-        self.set_credit(credit);
+        if self.largest_acknowledged.is_none_or(|known| known <= largest) {
+            self.set_credit(credit);
+        }
         let was_open = self.packets.is_open(largest);
         let newly = self.settle(now, ranges, outcome);
         self.largest_acknowledged = self.largest_acknowledged.max(Some(largest));

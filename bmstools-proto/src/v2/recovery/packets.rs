@@ -112,7 +112,7 @@ impl Packets {
         if low > high || self.entries.is_empty() {
             return;
         }
-        let mut index = first;
+        let (mut index, mut before) = (first, None);
         while index <= last {
             let entry = &mut self.entries[index];
             if entry.fate == Fate::Open {
@@ -120,10 +120,20 @@ impl Packets {
                 entry.run = 1;
                 each(self.base + index as u64, entry);
             }
-            index += self.entries[index].run.max(1) as usize;
+            let next = index + self.entries[index].run.max(1) as usize;
+            // Whoever comes this way again jumps over two runs, however odd the ranges.
+            if let Some(before) = before {
+                self.join(before, next);
+            }
+            before = Some(index);
+            index = next;
         }
-        // The next walk from here jumps over everything.
-        self.entries[first].run = u32::try_from(index - first).unwrap_or(1);
+        self.join(first, index);
+    }
+
+    /// Notes that everything from `index` to before `end` is settled.
+    fn join(&mut self, index: usize, end: usize) {
+        self.entries[index].run = u32::try_from(end - index).unwrap_or(1);
     }
 
     /// The packets not yet settled, from the lowest up, until `each` returns false. The

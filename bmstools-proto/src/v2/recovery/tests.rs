@@ -205,3 +205,303 @@ fn a_window_bounds_the_bytes_under_way() {
     }
     assert_eq!(side.recovery.in_flight().0, 64);
 }
+
+#[test]
+fn a_packet_lost_for_nothing_makes_patient_and_restores_the_window() {
+    let mut side = Side::new();
+    side.send_many(64);
+    side.wait(ms(1));
+    side.ack(&[(0, 63)]).unwrap();
+    // A queue builds up, so that the loss counts.
+    for _ in 0..4 {
+        let first = side.next;
+        side.send_many(40);
+        side.wait(ms(30));
+        for last in (first..first + 40).step_by(5) {
+            side.ack(&[(last, last + 4)]).unwrap();
+        }
+    }
+    let window = side.recovery.window();
+    let first = side.next;
+    side.send_many(20);
+    side.wait(ms(30));
+    side.ack(&[(first + 1, first + 10)]).unwrap();
+    assert_eq!(side.outcome.lost, [stream(first)]);
+    assert!(side.recovery.window() < window);
+    side.outcome.acknowledged.clear();
+    side.ack(&[(first, first + 19)]).unwrap();
+    let told = side.outcome.acknowledged.contains(&stream(first));
+    assert!(!told, "told twice what became of it");
+    assert!(side.recovery.window() >= window);
+    // As late as the last one is not lost again.
+    let first = side.next;
+    side.send_many(20);
+    side.wait(ms(1));
+    side.ack(&[(first + 1, first + 5)]).unwrap();
+    assert_eq!(side.outcome.lost.len(), 1);
+}
+
+#[test]
+fn an_overtaken_acknowledgement_does_not_bring_back_old_credit() {
+    let mut side = Side::new();
+    side.send_many(4);
+    let acks = [(2, 10), (1, 99)];
+    for (last, credit) in acks {
+        let range = std::iter::once(0..=last);
+        side.recovery.acknowledged(side.now, range, ms(0), credit, &mut side.outcome).unwrap();
+    }
+    assert_eq!(side.recovery.credit, 10);
+}
+
+#[test]
+fn nothing_but_losses_for_long_is_persistent_congestion() {
+    let mut side = Side::new();
+    side.send_many(64);
+    side.wait(ms(1));
+    side.ack(&[(0, 63)]).unwrap();
+    for _ in 0..10 {
+        side.send();
+        side.wait(ms(10));
+    }
+    assert!(side.recovery.window() >= 64 * 1500);
+    let last = side.send();
+    side.ack(&[(last, last)]).unwrap();
+    assert_eq!(side.recovery.lost_packets(), 10);
+    assert_eq!(side.recovery.window(), 16 * 1500);
+}
+
+#[test]
+fn losses_with_something_acknowledged_between_are_not_persistent() {
+    let mut side = Side::new();
+    side.send_many(64);
+    side.wait(ms(1));
+    side.ack(&[(0, 63)]).unwrap();
+    for _ in 0..11 {
+        side.send();
+        side.wait(ms(10));
+    }
+    let last = side.next - 1;
+    side.ack(&[(last, last), (66, 66), (68, 68), (70, 70), (72, 72)]).unwrap();
+    assert!(side.recovery.window() > 16 * 1500);
+}
+
+#[test]
+fn absurd_delays_do_not_spoil_the_round_trip_time() {
+    let mut side = Side::new();
+    side.recovery.set_max_ack_delay(Duration::MAX);
+    for _ in 0..10 {
+        let number = side.send();
+        side.wait(ms(3));
+        let range = std::iter::once(number..=number);
+        let (now, outcome) = (side.now, &mut side.outcome);
+        side.recovery.acknowledged(now, range, Duration::MAX, 1, outcome).unwrap();
+    }
+    assert_eq!(side.recovery.rtt.smoothed(), ms(3));
+    side.send();
+    assert!(side.recovery.timeout().unwrap() <= side.now + LONGEST_PROBE_TIMEOUT);
+}
+
+#[test]
+fn packets_that_are_never_acknowledged_are_forgotten() {
+    let mut side = Side::new();
+    for largest in 0..100_000 {
+        side.send_with(2, false, contents(Content::Ack { largest }));
+    }
+    assert!(side.recovery.packets.len() <= MAX_IDLE_TRACKED);
+    assert_eq!((side.recovery.in_flight(), side.recovery.timeout()), ((0, 0), None));
+}
+
+#[test]
+fn a_peer_that_withholds_an_acknowledgement_costs_bounded_memory() {
+    let mut side = Side::new();
+    side.send();
+    for largest in 0..200_000 {
+        side.send_with(2, false, contents(Content::Ack { largest }));
+    }
+    assert!(side.recovery.packets.len() <= MAX_TRACKED);
+    assert_eq!(side.recovery.in_flight(), (0, 0));
+    side.ack(&[(200_000, 200_000)]).unwrap();
+    assert_eq!(side.outcome.lost, [stream(0)]);
+}
+
+#[test]
+fn a_number_that_was_skipped_is_no_packet() {
+    let mut side = Side::new();
+    side.send();
+    side.next += 3;
+    side.send_many(2);
+    side.wait(ms(1));
+    side.ack(&[(0, 5)]).unwrap();
+    assert_eq!(side.outcome.acknowledged, [stream(0), stream(4), stream(5)]);
+    assert_eq!(side.recovery.in_flight(), (0, 0));
+}
+
+#[test]
+fn any_ranges_cost_what_they_bring_even_in_a_hostile_order() {
+    let mut side = Side::new();
+    side.recovery.set_credit(u32::MAX);
+    side.send_many(30_000);
+    // Nothing is found lost, so that the walk is as long as it can be.
+    for last in (2..30_000).step_by(2) {
+        side.recovery.packets.acknowledge(last, last, |_, _| {});
+    }
+    for last in (0..15_000).rev().map(|half| 2 * half + 1) {
+        side.recovery.packets.acknowledge(last, 29_999, |_, _| {});
+    }
+    let mut open = 0;
+    side.recovery.packets.for_each_open(|number, _, _| {
+        assert_eq!(number, 0);
+        open += 1;
+        true
+    });
+    assert_eq!(open, 1);
+}
+
+mod properties {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send { level: u8, eliciting: bool, contents: usize },
+        SizeProbe,
+        Ack(Vec<(u64, u64)>),
+        Wait(u64),
+        TimeOut,
+        Forget(u8),
+        Credit(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0u8..3, any::<bool>(), 0usize..5)
+                .prop_map(|(level, eliciting, contents)| Step::Send { level, eliciting, contents }),
+            1 => Just(Step::SizeProbe),
+            // Distances downwards from the latest packet.
+            4 => prop::collection::vec((0u64..12, 1u64..12), 1..5).prop_map(Step::Ack),
+            3 => (0u64..20_000).prop_map(Step::Wait),
+            2 => Just(Step::TimeOut),
+            1 => (0u8..2).prop_map(Step::Forget),
+            1 => (0u32..100).prop_map(Step::Credit),
+        ]
+    }
+
+    /// What must hold of whatever is reported.
+    #[derive(Default)]
+    struct Model {
+        /// Every content's packet.
+        contents: BTreeMap<u64, u64>,
+        reported: BTreeSet<u64>,
+        acknowledged: BTreeSet<u64>,
+        forgotten: BTreeSet<u64>,
+        levels: BTreeMap<u64, u8>,
+    }
+
+    impl Model {
+        fn report(&mut self, side: &mut Side) {
+            for content in side.outcome.acknowledged.drain(..) {
+                let id = id(content);
+                assert!(self.reported.insert(id), "content {id} was reported twice");
+                assert!(self.acknowledged.contains(&self.contents[&id]));
+            }
+            for content in side.outcome.lost.drain(..) {
+                let id = id(content);
+                assert!(self.reported.insert(id), "content {id} was reported twice");
+                assert!(!self.acknowledged.contains(&self.contents[&id]));
+            }
+        }
+    }
+
+    fn id(content: Content) -> u64 {
+        match content {
+            Content::Stream { offset, .. } => offset,
+            Content::SizeProbe { size } => 1 << 40 | u64::from(size),
+            other => panic!("{other:?} was never sent"),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn everything_sent_is_accounted_for(steps in prop::collection::vec(step(), 1..200)) {
+            let mut side = Side::new();
+            let mut model = Model::default();
+            let mut next_id = 0;
+            for step in steps {
+                match step {
+                    Step::Send { level, eliciting, contents } => {
+                        let mut sent = Contents::default();
+                        for _ in 0..contents {
+                            sent.push(stream(next_id));
+                            model.contents.insert(next_id, side.next);
+                            next_id += 1;
+                        }
+                        model.levels.insert(side.next, level);
+                        side.send_with(level, eliciting || contents > 0, sent);
+                    }
+                    Step::SizeProbe => {
+                        let size = (side.next % 60_000) as u16;
+                        model.contents.insert(1 << 40 | u64::from(size), side.next);
+                        model.levels.insert(side.next, 2);
+                        side.send_with(2, true, contents(Content::SizeProbe { size }));
+                    }
+                    Step::Ack(distances) => {
+                        let mut ranges = Vec::new();
+                        let mut top = side.next;
+                        for (gap, length) in distances {
+                            let Some(high) = top.checked_sub(gap + 1) else { break };
+                            let low = high.saturating_sub(length - 1);
+                            ranges.push((low, high));
+                            model.acknowledged.extend(
+                                (low..=high).filter(|number| !model.forgotten.contains(number)),
+                            );
+                            top = low.saturating_sub(1);
+                        }
+                        // What was found lost before stays so.
+                        let result = side.ack(&ranges);
+                        prop_assert_eq!(result.is_ok(), !ranges.is_empty());
+                        model.report(&mut side);
+                    }
+                    Step::Wait(micros) => side.wait(Duration::from_micros(micros)),
+                    Step::TimeOut => {
+                        if side.recovery.timeout().is_some() {
+                            side.time_out();
+                            model.report(&mut side);
+                        }
+                    }
+                    Step::Forget(level) => {
+                        side.recovery.forget_level(level);
+                        let of_level = model.levels.iter().filter(|(_, l)| **l == level);
+                        model.forgotten.extend(of_level.map(|(number, _)| *number));
+                    }
+                    Step::Credit(frames) => side.recovery.set_credit(frames),
+                }
+                let mut open = InFlight::default();
+                side.recovery.packets.for_each_open(|_, entry, _| {
+                    open.add(entry);
+                    true
+                });
+                prop_assert_eq!(side.recovery.in_flight(), (open.frames, open.bytes));
+                prop_assert_eq!(side.recovery.in_flight.size_probes, open.size_probes);
+                let (frames, _) = side.recovery.in_flight();
+                prop_assert_eq!(side.recovery.timeout().is_some(), frames > 0);
+                prop_assert!(side.recovery.window() >= 16 * 1500);
+            }
+            if side.next > 0 {
+                let last = side.next - 1;
+                model.acknowledged.extend(0..=last);
+                side.ack(&[(0, last)]).unwrap();
+                model.report(&mut side);
+                prop_assert_eq!(side.recovery.in_flight(), (0, 0));
+                prop_assert_eq!(side.recovery.packets.len(), 0);
+            }
+            for (id, number) in &model.contents {
+                prop_assert!(model.reported.contains(id) || model.forgotten.contains(number));
+            }
+        }
+    }
+}
