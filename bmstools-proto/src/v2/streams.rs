@@ -6,6 +6,8 @@ mod receive;
 mod recv;
 mod schedule;
 mod send;
+#[cfg(test)]
+mod tests;
 mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -335,22 +337,32 @@ impl Streams {
             self.events.push_back(StreamEvent::Readable(id));
         }
         stream.max_due |= stream.recv.max_is_due();
-        if stream.has_control() && !stream.controlled {
-            stream.controlled = true;
-            self.control.push_back(id);
-        }
-        if stream.send.is_ready() && !stream.scheduled {
-            if stream.send.is_urgent() || self.sent < self.peer_max_data {
-                stream.scheduled = true;
-                self.schedule.push(id, stream.priority);
-            } else if !stream.blocked {
-                stream.blocked = true;
-                self.blocked.push(id);
+        let over = stream.send.is_over() && stream.recv.is_over();
+        stream.drop_control();
+        if stream.has_control() != stream.controlled {
+            stream.controlled = !stream.controlled;
+            if stream.controlled {
+                self.control.push_back(id);
+            } else {
+                self.control.retain(|other| *other != id);
             }
         }
-        if stream.send.is_over() && stream.recv.is_over() {
-            if stream.scheduled {
+        let sendable = stream.is_sendable(self.sent < self.peer_max_data);
+        if sendable != stream.scheduled {
+            stream.scheduled = sendable;
+            if sendable {
+                self.schedule.push(id, stream.priority);
+            } else {
                 self.schedule.remove(id, stream.priority);
+            }
+        }
+        if !sendable && stream.send.is_ready() && !stream.blocked {
+            stream.blocked = true;
+            self.blocked.push(id);
+        }
+        if over {
+            if stream.blocked {
+                self.blocked.retain(|other| *other != id);
             }
             self.streams.remove(&id);
             if id.0 & 1 != self.initiator {
@@ -388,6 +400,18 @@ impl Stream {
 
     const fn has_control(&self) -> bool {
         self.max_due || self.reset_due || self.stop_due.is_some()
+    }
+
+    /// Forgets control frames that are of no use any more.
+    fn drop_control(&mut self) {
+        self.max_due &= self.recv.wants_more();
+        self.reset_due &= self.send.reset_frame().is_some();
+        self.stop_due = self.stop_due.filter(|_| self.recv.is_stopped());
+    }
+
+    /// Whether there is data to send; `credit`: whether MAX_DATA allows more.
+    fn is_sendable(&self, credit: bool) -> bool {
+        self.send.is_urgent() || (credit && self.send.is_ready())
     }
 }
 

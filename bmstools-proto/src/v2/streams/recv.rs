@@ -69,9 +69,13 @@ impl Recv {
         self.wants_more() && self.window.is_due()
     }
 
-    /// Whether the peer has data of which we do not know the end.
+    /// Whether the peer may need a higher limit.
     pub(super) fn wants_more(&self) -> bool {
-        self.state == State::Open && (self.end.is_none() || !self.all_arrived())
+        let may_come = match &self.data {
+            Data::None | Data::Ordered(_) => self.end.is_none(),
+            Data::Placed(_) => self.end != Some(self.counted),
+        };
+        self.state == State::Open && may_come
     }
 
     pub(super) const fn announce_max(&mut self) -> u64 {

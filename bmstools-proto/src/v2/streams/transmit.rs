@@ -66,11 +66,10 @@ impl Streams {
             out.contents.push(frame.content);
             self.sent += frame.fresh;
             self.retransmitted += frame.again;
-            if !stream.send.is_ready() {
-                stream.scheduled = false;
-                self.schedule.pop();
-            } else {
+            if stream.is_sendable(self.sent < self.peer_max_data) {
                 self.schedule.sent();
+            } else {
+                self.settle(id);
             }
             if frame.fresh > 0 && frame.fresh == credit {
                 self.block();
@@ -108,7 +107,10 @@ impl Streams {
                     if stream.send.take_writable(self.send_buffer) {
                         self.events.push_back(StreamEvent::Writable(id));
                     }
-                    return;
+                    // What was to be sent again may have arrived after all.
+                    if !stream.scheduled {
+                        return;
+                    }
                 }
             }
             _ => return,
@@ -140,11 +142,9 @@ impl Stream {
     fn emit_control(&mut self, id: StreamId, out: &mut Packet<'_>) -> Option<()> {
         let stream = id.0;
         if self.max_due {
-            if self.recv.wants_more() {
-                out.room(&Frame::MaxStreamData { stream, max: 0 })?;
-                let frame = Frame::MaxStreamData { stream, max: self.recv.announce_max() };
-                out.push(&frame, Content::MaxStreamData { stream: id });
-            }
+            out.room(&Frame::MaxStreamData { stream, max: 0 })?;
+            let frame = Frame::MaxStreamData { stream, max: self.recv.announce_max() };
+            out.push(&frame, Content::MaxStreamData { stream: id });
             self.max_due = false;
         }
         if self.reset_due {
@@ -156,11 +156,9 @@ impl Stream {
             self.reset_due = false;
         }
         if let Some(code) = self.stop_due {
-            if self.recv.is_stopped() {
-                let frame = Frame::StopSending { stream, code };
-                out.room(&frame)?;
-                out.push(&frame, Content::StopSending { stream: id });
-            }
+            let frame = Frame::StopSending { stream, code };
+            out.room(&frame)?;
+            out.push(&frame, Content::StopSending { stream: id });
             self.stop_due = None;
         }
         Some(())
