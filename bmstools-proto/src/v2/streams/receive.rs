@@ -1,102 +1,79 @@
 //! Frames of the peer.
 
 use super::super::frame::Frame;
+use super::flow::Incoming;
+use super::session::Named;
+use super::stream::Stream;
 use super::{StreamEvent, StreamId, Streams, Violation};
 
 impl Streams {
     /// Takes a STREAM, PLACED, PLACED_END, MAX_*, RESET_STREAM or STOP_SENDING frame;
-    /// others are none of its business.
+    /// others are none of its business. Frames of streams that are over are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Where the frame breaks a rule.
     pub(crate) fn receive(&mut self, frame: &Frame<'_>) -> Result<(), Violation> {
         match *frame {
             Frame::Stream { stream, offset, end, data } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                self.with(id, |stream, session| stream.recv.ordered(offset, data, end, session))
-                    .unwrap_or(Ok(()))
+                self.of(stream, |stream, session| stream.recv.ordered(offset, data, end, session))
             }
             Frame::Placed { stream, offset, data } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                self.with(id, |stream, session| stream.recv.placed(offset, data, session))
-                    .unwrap_or(Ok(()))
+                self.of(stream, |stream, session| stream.recv.placed(offset, data, session))
             }
             Frame::PlacedEnd { stream, total } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                self.with(id, |stream, session| stream.recv.placed_end(total, session))
-                    .unwrap_or(Ok(()))
+                self.of(stream, |stream, session| stream.recv.placed_end(total, session))
             }
             Frame::ResetStream { stream, code, total } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                self.with(id, |stream, session| stream.recv.reset(code, total, session))
-                    .unwrap_or(Ok(()))
+                self.of(stream, |stream, session| stream.recv.reset(code, total, session))
             }
             Frame::StopSending { stream, code } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                let stopped = self.with(id, |stream, _| {
-                    let stopped = stream.send.stop(code);
+                let mut stopped = false;
+                self.of(stream, |stream, _| {
+                    stopped = stream.send.stop(code);
                     if stopped {
                         stream.reset_due |= stream.send.reset(code);
                     }
-                    stopped
-                });
-                if stopped == Some(true) {
-                    self.events.push_back(StreamEvent::Stopped(id, code));
+                    Ok(())
+                })?;
+                if stopped {
+                    self.session.events.push_back(StreamEvent::Stopped(StreamId(stream), code));
                 }
                 Ok(())
             }
+            Frame::MaxStreamData { stream, max } => self.of(stream, |stream, _| {
+                stream.send.raise_max(max);
+                Ok(())
+            }),
             Frame::MaxData(max) => {
                 self.raise_max_data(max);
                 Ok(())
             }
-            Frame::MaxStreamData { stream, max } => {
-                let Some(id) = self.find(stream)? else { return Ok(()) };
-                self.with(id, |stream, _| stream.send.raise_max(max));
-                Ok(())
-            }
             Frame::MaxStreams(max) => {
-                self.raise_max_streams(max);
+                self.session.raise_max_streams(max);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    /// The stream of this name, opened if need be; `None` where it is over.
-    fn find(&mut self, stream: u32) -> Result<Option<StreamId>, Violation> {
+    /// Changes the stream of this name, opened if need be.
+    fn of(
+        &mut self,
+        stream: u32,
+        change: impl FnOnce(&mut Stream, &mut Incoming) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
         let id = StreamId(stream);
-        let number = stream >> 1;
-        if stream & 1 == self.initiator {
-            if number >= self.opened {
-                return Err(Violation("a frame for a stream that never was"));
+        match self.session.named(id) {
+            Named::Known => (),
+            Named::New => {
+                while let Some(id) = self.session.open_by_peer(id) {
+                    self.insert(id);
+                }
             }
-        } else if number >= self.opened_by_peer {
-            if number >= self.max_streams {
-                return Err(Violation("a stream beyond MAX_STREAMS"));
-            }
-            while self.opened_by_peer <= number {
-                let id = StreamId(self.opened_by_peer << 1 | (stream & 1));
-                self.opened_by_peer += 1;
-                self.insert(id);
-                self.events.push_back(StreamEvent::Opened(id));
-            }
-            self.check_max_streams();
+            Named::Never => return Err(Violation("a frame for a stream that never was")),
+            Named::Beyond => return Err(Violation("a stream beyond MAX_STREAMS")),
         }
-        Ok(self.streams.contains_key(&id).then_some(id))
-    }
-
-    pub(super) fn raise_max_data(&mut self, max: u64) {
-        if max <= self.peer_max_data {
-            return;
-        }
-        self.peer_max_data = max;
-        for id in std::mem::take(&mut self.blocked) {
-            self.with(id, |stream, _| stream.blocked = false);
-        }
-    }
-
-    pub(super) fn raise_max_streams(&mut self, max: u32) {
-        self.peer_max_streams = self.peer_max_streams.max(max);
-        if self.wants_stream && self.opened < self.peer_max_streams {
-            self.wants_stream = false;
-            self.events.push_back(StreamEvent::Available);
-        }
+        self.with(id, change).unwrap_or(Ok(()))
     }
 }
