@@ -48,6 +48,10 @@ pub(super) struct Incoming {
     /// Bytes that the application has read and is not done with.
     handed: u64,
     pub(super) blocks: BlockBudget,
+    /// Gaps in ordered directions.
+    pub(super) gaps: Pieces,
+    /// Ranges that placed directions have received.
+    pub(super) ranges: Pieces,
 }
 
 impl Incoming {
@@ -62,6 +66,8 @@ impl Incoming {
                 allocated: 0,
                 allocated_max: max_data.saturating_mul(2),
             },
+            gaps: Pieces { count: 0, max: MAX_GAPS },
+            ranges: Pieces { count: 0, max: MAX_RANGES },
         }
     }
 
@@ -105,3 +111,32 @@ impl BlockBudget {
         self.held > self.held_max || self.allocated > self.allocated_max
     }
 }
+
+/// How many pieces the data of all streams is in: each costs memory, however short.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    count: usize,
+    max: usize,
+}
+
+impl Pieces {
+    /// Of one direction, there were `before` pieces and are `after`.
+    pub(super) const fn change(&mut self, before: usize, after: usize) -> Result<(), Violation> {
+        self.count = self.count.saturating_sub(before).saturating_add(after);
+        if self.count > self.max && after > before {
+            return Err(Violation("data in too many pieces"));
+        }
+        Ok(())
+    }
+
+    /// One direction, which had so many pieces, has none any more.
+    pub(super) const fn release(&mut self, pieces: usize) {
+        self.count = self.count.saturating_sub(pieces);
+    }
+}
+
+/// Several times what an honest sender can leave open with a few thousand frames under
+/// way. Each costs some 250 bytes.
+const MAX_GAPS: usize = 8192;
+/// For files with many holes. Each costs some 30 bytes.
+const MAX_RANGES: usize = 1 << 18;

@@ -19,6 +19,8 @@ pub(super) struct Recv {
     counted: u64,
     /// Bytes that the application has read.
     handed: u64,
+    /// Of those, bytes that it is done with.
+    consumed: u64,
     /// The ordered direction's end, the placed one's total.
     end: Option<u64>,
     /// The application knows that there is something to read.
@@ -51,6 +53,7 @@ impl Recv {
             window_size: window,
             counted: 0,
             handed: 0,
+            consumed: 0,
             end: None,
             announced: false,
         }
@@ -148,7 +151,9 @@ impl Recv {
             return Err(Violation("the end of a stream changed"));
         }
         if self.state == State::Open && !bytes.is_empty() && stop <= self.window.announced() {
-            data.insert(offset, bytes)?;
+            let gaps = data.gaps();
+            data.insert(offset, bytes);
+            session.gaps.change(gaps, data.gaps())?;
         }
         self.count(stop.saturating_sub(self.counted), session)?;
         if end {
@@ -168,10 +173,15 @@ impl Recv {
     ) -> Result<(), Violation> {
         self.make_placed()?;
         let Data::Placed(data) = &mut self.data else { return Ok(()) };
-        if matches!(self.state, State::Over | State::Reset(_)) {
+        if matches!(self.state, State::Over | State::Reset(_)) || self.end == Some(self.counted) {
             return Ok(());
         }
-        let fresh = data.insert(offset, bytes, &mut session.blocks)?;
+        let ranges = data.ranges();
+        let fresh = match self.state {
+            State::Open => data.insert(offset, bytes, &mut session.blocks),
+            _ => data.note(offset..offset.saturating_add(bytes.len() as u64)),
+        };
+        session.ranges.change(ranges, data.ranges())?;
         self.count(fresh, session)?;
         self.check_placed_end(session)
     }
@@ -205,16 +215,14 @@ impl Recv {
         if self.end.is_some_and(|total| self.counted > total) {
             return Err(Violation("data behind the end of a stream"));
         }
-        let complete = self.end == Some(self.counted);
-        if let Data::Placed(data) = &mut self.data {
-            if self.state == State::Stopped {
-                data.discard(&mut session.blocks);
-            } else if complete {
+        if self.end == Some(self.counted) {
+            if let Data::Placed(data) = &mut self.data {
                 data.complete(&mut session.blocks);
             }
-        }
-        if complete && self.state == State::Stopped {
-            self.state = State::Over;
+            self.forget(session);
+            if self.state == State::Stopped {
+                self.state = State::Over;
+            }
         }
         Ok(())
     }
@@ -236,13 +244,13 @@ impl Recv {
             return Ok(());
         }
         self.count(total - self.counted, session)?;
-        self.state = match self.state {
-            State::Stopped => State::Over,
-            _ => {
-                self.discard(session);
-                State::Reset(code)
-            }
-        };
+        if self.state == State::Stopped {
+            self.state = State::Over;
+        } else {
+            self.discard(session);
+            self.state = State::Reset(code);
+        }
+        self.forget(session);
         Ok(())
     }
 
@@ -267,12 +275,23 @@ impl Recv {
     fn discard(&mut self, session: &mut Incoming) {
         match &mut self.data {
             Data::None => (),
-            Data::Ordered(data) => *data = Ordered::new(),
+            Data::Ordered(data) => {
+                session.gaps.release(data.gaps());
+                *data = Ordered::new();
+            }
             Data::Placed(data) => data.discard(&mut session.blocks),
         }
         let unread = self.counted - self.handed;
         self.window.free(unread);
         session.window.free(unread);
+    }
+
+    /// What arrives from here on does not matter: forgets what has.
+    fn forget(&mut self, session: &mut Incoming) {
+        if let Data::Placed(data) = &mut self.data {
+            session.ranges.release(data.ranges());
+            data.forget();
+        }
     }
 
     pub(super) fn read(&mut self, session: &mut Incoming) -> Option<Chunk> {
@@ -290,7 +309,12 @@ impl Recv {
                 self.handed += data.len() as u64;
                 session.hand(data.len() as u64);
             }
-            Some(Chunk::End) => self.state = State::Over,
+            Some(Chunk::End) => {
+                self.state = State::Over;
+                if let Data::Ordered(data) = &mut self.data {
+                    *data = Ordered::new();
+                }
+            }
             Some(Chunk::Reset { .. }) => (),
         }
         chunk
@@ -310,6 +334,8 @@ impl Recv {
 
     /// The application is done with so many bytes of what it read.
     pub(super) fn consume(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.handed - self.consumed);
+        self.consumed += bytes;
         self.window.free(bytes);
     }
 }

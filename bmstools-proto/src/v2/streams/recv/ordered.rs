@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::Violation;
-
 /// Puts a sequence of bytes together.
 #[derive(Debug)]
 pub(super) struct Ordered {
@@ -41,21 +39,26 @@ impl Ordered {
         self.received
     }
 
+    /// Gaps in front of what waits.
+    pub(super) fn gaps(&self) -> usize {
+        self.later.len()
+    }
+
     pub(super) const fn is_readable(&self) -> bool {
         self.ready.length > 0
     }
 
     #[inline]
-    pub(super) fn insert(&mut self, offset: u64, data: &[u8]) -> Result<(), Violation> {
+    pub(super) fn insert(&mut self, offset: u64, data: &[u8]) {
         if offset == self.received && self.later.is_empty() {
             self.ready.push(data, self.chunk);
             self.received += data.len() as u64;
-            return Ok(());
+            return;
         }
-        self.insert_anywhere(offset, data)
+        self.insert_anywhere(offset, data);
     }
 
-    fn insert_anywhere(&mut self, mut offset: u64, mut data: &[u8]) -> Result<(), Violation> {
+    fn insert_anywhere(&mut self, mut offset: u64, mut data: &[u8]) {
         while !data.is_empty() {
             // The segment that this continues, or lies in.
             let before = if offset <= self.received {
@@ -82,9 +85,6 @@ impl Ordered {
             let into = match before {
                 Some((None, _)) => &mut self.ready,
                 Some((Some(start), _)) => self.later.entry(start).or_default(),
-                None if self.later.len() >= MAX_GAPS => {
-                    return Err(Violation("too many gaps in a stream"));
-                }
                 None => self.later.entry(offset).or_default(),
             };
             let old = into.length;
@@ -98,7 +98,6 @@ impl Ordered {
             offset += piece.len() as u64;
             data = rest;
         }
-        Ok(())
     }
 
     /// The next bytes.
@@ -155,8 +154,6 @@ impl Segment {
     }
 }
 
-/// Gaps in one direction: several times what an honest sender leaves within its window.
-const MAX_GAPS: usize = 4096;
 /// Bytes of a chunk that is made for what is yet to come.
 const MIN_CHUNK: usize = 2048;
 const MAX_CHUNK: usize = 256 << 10;

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::Violation;
 use super::super::flow::BlockBudget;
 use super::super::ranges::Ranges;
 
@@ -21,6 +20,8 @@ pub(super) struct Placed {
     ready: VecDeque<Ready>,
     /// The next block's place in the order of arrival.
     serial: u64,
+    /// A block was handed up in parts.
+    divided: bool,
     max_open: usize,
     max_held: u64,
 }
@@ -31,17 +32,15 @@ struct Block {
     buffer: BytesMut,
     /// What arrived, counted from the block's beginning.
     filled: Ranges,
-    /// Bytes of the block that were handed up before.
-    handed: u64,
 }
 
-/// Bytes to hand up, of one block.
+/// Bytes to hand up, of one block: one piece behind the other.
 #[derive(Debug)]
 struct Ready {
-    base: u64,
     data: Bytes,
-    /// Place in the block and in `data`.
-    pieces: std::vec::IntoIter<(u64, Range<usize>)>,
+    base: u64,
+    /// Where in the block each begins, and its length.
+    pieces: std::vec::IntoIter<(u32, u32)>,
 }
 
 impl Placed {
@@ -52,6 +51,7 @@ impl Placed {
             held: 0,
             ready: VecDeque::new(),
             serial: 0,
+            divided: false,
             max_open: usize::try_from(window / BLOCK).unwrap_or(usize::MAX).saturating_add(2),
             max_held: window / 2,
         }
@@ -61,13 +61,13 @@ impl Placed {
         !self.ready.is_empty()
     }
 
+    /// Ranges that what arrived is in.
+    pub(super) fn ranges(&self) -> usize {
+        self.received.count()
+    }
+
     /// Takes data; how many bytes of it are new.
-    pub(super) fn insert(
-        &mut self,
-        offset: u64,
-        data: &[u8],
-        budget: &mut BlockBudget,
-    ) -> Result<u64, Violation> {
+    pub(super) fn insert(&mut self, offset: u64, data: &[u8], budget: &mut BlockBudget) -> u64 {
         let before = self.received.bytes();
         // Blocks are made while what arrived is noted, so both are needed at once.
         let mut received = std::mem::take(&mut self.received);
@@ -76,14 +76,35 @@ impl Placed {
             self.write(fresh.start, data, before, budget);
         });
         self.received = received;
-        if self.received.count() > MAX_RANGES {
-            return Err(Violation("too many gaps in a placed stream"));
-        }
         while self.open.len() > self.max_open || self.held > self.max_held || budget.is_exceeded() {
             let Some(oldest) = self.oldest() else { break };
             self.hand_up(oldest, budget);
+            self.divided = true;
         }
-        Ok(self.received.bytes() - before)
+        if self.divided && !data.is_empty() {
+            self.complete_divided(offset, offset + (data.len() as u64 - 1), budget);
+        }
+        self.received.bytes() - before
+    }
+
+    /// Hands up the blocks of this data where parts of them were before and they have
+    /// everything else.
+    fn complete_divided(&mut self, first: u64, last: u64, budget: &mut BlockBudget) {
+        for number in first / BLOCK..=last / BLOCK {
+            let start = number * BLOCK;
+            if self.open.contains_key(&number)
+                && self.received.covered(start..start.saturating_add(BLOCK)) == BLOCK
+            {
+                self.hand_up(number, budget);
+            }
+        }
+    }
+
+    /// Notes data that nobody wants; how many bytes of it are new.
+    pub(super) fn note(&mut self, range: Range<u64>) -> u64 {
+        let before = self.received.bytes();
+        self.received.insert(range, |_| ());
+        self.received.bytes() - before
     }
 
     /// Puts new bytes into their blocks. `seen`: bytes that the direction has had.
@@ -94,17 +115,12 @@ impl Placed {
             let (piece, rest) = data.split_at((data.len() as u64).min(BLOCK - at) as usize);
             let block = self.open.entry(number).or_insert_with(|| {
                 self.serial += 1;
-                Block {
-                    serial: self.serial,
-                    buffer: BytesMut::new(),
-                    filled: Ranges::default(),
-                    handed: 0,
-                }
+                Block { serial: self.serial, buffer: BytesMut::new(), filled: Ranges::default() }
             });
             block.write(at, piece, seen, budget);
             self.held += piece.len() as u64;
             budget.held += piece.len() as u64;
-            if block.filled.bytes() + block.handed == BLOCK {
+            if block.filled.bytes() == BLOCK {
                 self.hand_up(number, budget);
             }
             offset += piece.len() as u64;
@@ -123,29 +139,42 @@ impl Placed {
         }
     }
 
-    /// Nobody wants the data.
+    /// Forgets what has arrived: nothing must be inserted any more.
+    pub(super) fn forget(&mut self) {
+        self.received.clear();
+    }
+
+    /// Nobody wants what has not been read.
     pub(super) fn discard(&mut self, budget: &mut BlockBudget) {
-        self.complete(budget);
+        for block in std::mem::take(&mut self.open).into_values() {
+            self.release(&block, budget);
+        }
         self.ready.clear();
     }
 
-    fn hand_up(&mut self, number: u64, budget: &mut BlockBudget) {
-        let Some(block) = self.open.remove(&number) else { return };
+    fn release(&mut self, block: &Block, budget: &mut BlockBudget) {
         self.held -= block.filled.bytes();
         budget.held -= block.filled.bytes();
         budget.allocated -= block.buffer.capacity() as u64;
-        self.ready.push_back(block.into_ready(number * BLOCK));
+    }
+
+    fn hand_up(&mut self, number: u64, budget: &mut BlockBudget) {
+        if let Some(block) = self.open.remove(&number) {
+            self.release(&block, budget);
+            self.ready.push_back(block.into_ready(number * BLOCK));
+        }
     }
 
     /// The next bytes and where they belong.
     pub(super) fn read(&mut self) -> Option<(u64, Bytes)> {
         let ready = self.ready.front_mut()?;
-        let (at, range) = ready.pieces.next()?;
-        let piece = (ready.base + at, ready.data.slice(range));
-        if ready.pieces.len() == 0 {
-            self.ready.pop_front();
+        let (at, length) = ready.pieces.next()?;
+        let offset = ready.base + u64::from(at);
+        if ready.pieces.len() > 0 {
+            return Some((offset, ready.data.split_to(length as usize)));
         }
-        Some(piece)
+        let ready = self.ready.pop_front()?;
+        Some((offset, ready.data))
     }
 }
 
@@ -171,21 +200,25 @@ impl Block {
     }
 
     fn into_ready(self, base: u64) -> Ready {
-        let filled =
-            self.filled.iter().map(|range| (range.start, range.start as usize..range.end as usize));
-        if self.filled.bytes() >= self.buffer.capacity() as u64 / 2 {
-            let pieces: Vec<_> = filled.collect();
-            return Ready { base, data: self.buffer.freeze(), pieces: pieces.into_iter() };
-        }
-        // Mostly empty: its memory must not wait for the reader.
-        let mut data = BytesMut::with_capacity(self.filled.bytes() as usize);
-        let mut pieces = Vec::with_capacity(self.filled.count());
-        for (at, range) in filled {
-            let start = data.len();
-            data.extend_from_slice(&self.buffer[range]);
-            pieces.push((at, start..data.len()));
-        }
-        Ready { base, data: data.freeze(), pieces: pieces.into_iter() }
+        let pieces: Vec<_> = self
+            .filled
+            .iter()
+            .map(|range| (range.start as u32, (range.end - range.start) as u32))
+            .collect();
+        let data = match *pieces {
+            [(at, length)] if length as usize >= self.buffer.capacity() / 2 => {
+                self.buffer.freeze().slice(at as usize..)
+            }
+            // Memory that is mostly empty must not wait for the reader.
+            _ => {
+                let mut data = BytesMut::with_capacity(self.filled.bytes() as usize);
+                for &(at, length) in &pieces {
+                    data.extend_from_slice(&self.buffer[at as usize..(at + length) as usize]);
+                }
+                data.freeze()
+            }
+        };
+        Ready { data, base, pieces: pieces.into_iter() }
     }
 }
 
@@ -193,5 +226,3 @@ impl Block {
 const BLOCK: u64 = 256 << 10;
 /// Bytes of memory for a block at least.
 const MIN_BLOCK: usize = 4096;
-/// Separate ranges that a direction's received bytes may make.
-const MAX_RANGES: usize = 65_536;
