@@ -75,6 +75,9 @@ pub enum CloseReason {
     /// More packets did not open than the cipher can bear (RFC 9001, section 6.6).
     #[error("too many packets did not open: the session's keys are used up")]
     KeysUsedUp,
+    /// The network interface failed, or has no room for the session.
+    #[error("the network interface failed: {0}")]
+    Link(String),
 }
 
 /// What the endpoint's owner must know.

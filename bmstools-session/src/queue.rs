@@ -1,0 +1,58 @@
+//! The way from the tasks to the hub.
+
+use std::sync::Mutex;
+
+use bmstools_link::Waker;
+
+use crate::command::Command;
+use crate::sync::lock;
+
+/// Commands for the hub. Bounded by who may push: a write needs room in its stream's
+/// budget, and everything else comes once an operation that somebody waits for.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commands: Vec<Command>,
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { waiting: Mutex::default(), waker }
+    }
+
+    /// Queues a command, or drops it where the hub is gone. Wakes the loop for the
+    /// first: it takes all that follow along.
+    pub(crate) fn push(&self, command: Command) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.is_closed {
+            drop(waiting);
+            drop(command);
+            return;
+        }
+        let is_first = waiting.commands.is_empty();
+        waiting.commands.push(command);
+        drop(waiting);
+        if is_first {
+            self.waker.wake();
+        }
+    }
+
+    /// Swaps all that wait into `commands`, which is empty.
+    pub(crate) fn take(&self, commands: &mut Vec<Command>) {
+        std::mem::swap(&mut lock(&self.waiting).commands, commands);
+    }
+
+    /// Takes no more, and drops what waits.
+    pub(crate) fn close(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.is_closed = true;
+        let commands = std::mem::take(&mut waiting.commands);
+        drop(waiting);
+        drop(commands);
+    }
+}
