@@ -16,6 +16,8 @@ use crate::stream::{Halves, StreamCore};
 pub(super) struct Entry {
     pub(super) peer: Peer,
     pub(super) is_accepted: bool,
+    /// Whether the endpoint has it: one that it could not even open is never drained.
+    pub(super) has_begun: bool,
     /// Who waits for it to be established.
     pub(super) awaited: Option<(u64, ConnectReply)>,
     /// Why the hub itself closed it.
@@ -53,7 +55,7 @@ pub(super) struct Stream {
 impl Entry {
     pub(super) fn new(peer: Peer, awaited: Option<(u64, ConnectReply)>) -> Self {
         let is_accepted = awaited.is_none();
-        Self { peer, is_accepted, awaited, failure: None, live: None }
+        Self { peer, is_accepted, has_begun: false, awaited, failure: None, live: None }
     }
 
     /// The session is over: tells everybody.

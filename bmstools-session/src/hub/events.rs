@@ -36,6 +36,9 @@ impl Hub {
                 if accepted {
                     self.sessions.insert(session, Entry::new(peer, None));
                 }
+                if let Some(entry) = self.sessions.get_mut(&session) {
+                    entry.has_begun = true;
+                }
                 debug!(?session, %peer, accepted, "a session begins");
                 if let Err(error) = self.let_through(port, key, ports) {
                     warn!(%peer, %error, "a session was refused");
@@ -71,6 +74,10 @@ impl Hub {
                 let reason = entry.failure.take().unwrap_or(reason);
                 debug!(?session, peer = %entry.peer, %reason, "a session ended");
                 entry.end(&reason);
+                if !entry.has_begun {
+                    // Nothing of it is left to be drained.
+                    self.sessions.remove(&session);
+                }
             }
             Event::Drained { session, key, port } => {
                 for port in ports.get_mut(self.group(port)).unwrap_or_default() {
