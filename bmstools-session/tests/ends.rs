@@ -1,5 +1,7 @@
 //! Ends of streams, sessions and hubs, wanted and unwanted.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Messages on streams.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod common;
 
 use bmstools_proto::v2::message::{Failure, FailureCode, MAX_MESSAGE};

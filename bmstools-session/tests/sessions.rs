@@ -1,5 +1,7 @@
 //! Opening sessions and finding streams.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod common;
 
 use std::time::Duration;

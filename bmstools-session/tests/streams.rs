@@ -1,5 +1,7 @@
 //! Data on streams: exact, bounded, in everybody's own order.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 mod common;
 
 use std::sync::Arc;

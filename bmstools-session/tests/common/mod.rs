@@ -1,13 +1,13 @@
 //! An agent and an operator, each with a hub on a thread of its own, on a link in memory.
 
-#![allow(dead_code, reason = "no test needs all of it")]
+#![allow(dead_code, unreachable_pub, reason = "no test needs all of it")]
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bmstools_common::{Mac, Peer, Vlan};
-use bmstools_link::{Port, memory};
+use bmstools_link::memory;
 use bmstools_proto::v2::identity::{Identity, KeyType, generate};
 use bmstools_proto::v2::{CloseReason, Config};
 use bmstools_session::{Handle, HubThread, RecvStream, SendStream, Session, Target, spawn};
@@ -26,7 +26,7 @@ pub fn new_key() -> Identity {
 }
 
 /// Everything that a test would wait for comes within this.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `future` gives, unless it hangs.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -48,9 +48,8 @@ impl World {
 
     /// A world in which both sides are configured so.
     pub fn with(configure: impl Fn(&mut Config)) -> Self {
-        let mut config = Config::default();
         // The link in memory holds 1024 frames.
-        config.max_frames_in_flight = 512;
+        let mut config = Config { max_frames_in_flight: 512, ..Config::default() };
         configure(&mut config);
         let (a, b) = memory::pair(AGENT, OPERATOR, config.mtu).unwrap();
         let (agent, agent_thread) = spawn(vec![Box::new(a)], config.clone(), [1; 32]).unwrap();
