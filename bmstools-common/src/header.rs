@@ -15,17 +15,17 @@
 //! The deployed dialect goes on with the VLAN identifier (4 bytes) and the
 //! number of data bytes in this frame (2 bytes).
 //!
-//! Version 2 shares the first six bytes; behind them stands one packet number of
-//! 8 bytes.
+//! Version 2 shares the first six bytes; see [`V2Header`].
 
+mod v2;
+
+pub use self::v2::{V2_LEN, V2_OPEN_BODY, V2Header, v2_ptype};
 use crate::packet::Packet;
 
 /// The version of both v1 dialects.
 pub const VERSION_1: u8 = 1;
 /// The version of v2.
 pub const VERSION_2: u8 = 2;
-/// Bytes of the v2 header.
-pub const V2_LEN: usize = 14;
 /// Bytes of the documented v1 header.
 pub const V1_LEN: usize = 14;
 /// Bytes of the deployed v1 header.
@@ -43,23 +43,6 @@ pub mod ptype {
     pub const CONTROL: u8 = 3;
     /// Ends a session; answered by the same type.
     pub const END: u8 = 255;
-}
-
-/// Packet types of v2.
-pub mod v2_ptype {
-    /// Opens a session: unsealed up to and with the cookie, the rest sealed with
-    /// the initial keys.
-    pub const OPEN: u8 = 0;
-    /// Asks the sender of an open to repeat it with this cookie. Unsealed.
-    pub const RETRY: u8 = 1;
-    /// Sealed with the initial keys.
-    pub const INITIAL: u8 = 2;
-    /// Sealed with the handshake keys.
-    pub const HANDSHAKE: u8 = 3;
-    /// Sealed with the session's keys of an even generation.
-    pub const DATA_EVEN: u8 = 4;
-    /// Sealed with the session's keys of an odd generation.
-    pub const DATA_ODD: u8 = 5;
 }
 
 /// Which v1 header the frames of a session carry.
@@ -132,54 +115,6 @@ impl Framing {
             Self::V1(_) => VERSION_1,
             Self::V2 => VERSION_2,
         }
-    }
-}
-
-/// The header of version 2.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct V2Header {
-    /// Packet type, one of [`v2_ptype`].
-    pub ptype: u8,
-    /// The sender's session key.
-    pub srckey: u16,
-    /// The receiver's session key, 0 while unknown.
-    pub dstkey: u16,
-    /// Number of the packet within its direction, never used twice.
-    pub packet_number: u64,
-}
-
-impl V2Header {
-    /// The header at byte `at` of `packet`.
-    ///
-    /// # Errors
-    ///
-    /// [`HeaderError::Truncated`], [`HeaderError::Version`] and
-    /// [`HeaderError::PacketType`].
-    #[inline(always)]
-    pub fn parse<P: Packet + ?Sized>(packet: &P, at: usize) -> Result<Self, HeaderError> {
-        let bytes: [u8; V2_LEN] = packet.read(at).ok_or(HeaderError::Truncated)?;
-        let [version, ptype, s0, s1, d0, d1, n0, n1, n2, n3, n4, n5, n6, n7] = bytes;
-        if version != VERSION_2 {
-            return Err(HeaderError::Version);
-        }
-        if ptype > v2_ptype::DATA_ODD {
-            return Err(HeaderError::PacketType);
-        }
-        Ok(Self {
-            ptype,
-            srckey: u16::from_be_bytes([s0, s1]),
-            dstkey: u16::from_be_bytes([d0, d1]),
-            packet_number: u64::from_be_bytes([n0, n1, n2, n3, n4, n5, n6, n7]),
-        })
-    }
-
-    /// The 14 bytes on the wire.
-    #[inline]
-    pub fn emit(&self) -> [u8; V2_LEN] {
-        let [s0, s1] = self.srckey.to_be_bytes();
-        let [d0, d1] = self.dstkey.to_be_bytes();
-        let [n0, n1, n2, n3, n4, n5, n6, n7] = self.packet_number.to_be_bytes();
-        [VERSION_2, self.ptype, s0, s1, d0, d1, n0, n1, n2, n3, n4, n5, n6, n7]
     }
 }
 

@@ -161,8 +161,9 @@ pub mod ring {
     /// Bytes of a record's header: the frame's length and the receiving queue,
     /// as native-endian `u32`.
     pub const HEADER_LEN: usize = 8;
-    /// Frame bytes in a short record: any open fits.
-    pub const SHORT_FRAME: usize = 120;
+    /// Frame bytes in a short record: any open fits, which has at most 256 bytes
+    /// behind two VLAN tags.
+    pub const SHORT_FRAME: usize = 280;
     /// Frame bytes in a long record: any frame that one AF_XDP buffer holds.
     pub const LONG_FRAME: usize = 3584;
 

@@ -4,15 +4,16 @@ use std::cell::RefCell;
 
 use bmstools_common::classify::{Verdict, check_framing, classify};
 use bmstools_common::counters::Counter;
-use bmstools_common::header::Dialect;
+use bmstools_common::header::{Dialect, Framing, VERSION_2};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::bench::{Bench, ENTRIES, LOCAL, PEER};
 use crate::frame::{DIALECTS, Frame, vlans};
+use crate::v2;
 
-/// The key of the sessions that live, one on every VLAN.
+/// The key of the sessions that live, one of each version on every VLAN.
 const LIVE: u16 = 1;
 
 fn frames() -> impl Strategy<Value = (Vec<u8>, Dialect)> {
@@ -21,12 +22,19 @@ fn frames() -> impl Strategy<Value = (Vec<u8>, Dialect)> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     let cut = prop::option::weighted(0.3, any::<prop::sample::Index>());
     let kind = (select(&DIALECTS[..]), select(vlans().to_vec()), key, any::<bool>());
-    (kind, data, changes, cut).prop_map(|((dialect, vlan, key, open), data, changes, cut)| {
-        let mut frame = Frame::data(dialect, vlan, key, &data);
-        if open {
-            frame.header.ptype = 0;
-        }
-        let mut bytes = frame.bytes();
+    let version_2 = prop::option::of(0..7_u8);
+    let choice = (kind, version_2, data, changes, cut);
+    choice.prop_map(|((dialect, vlan, key, open), version_2, data, changes, cut)| {
+        let mut bytes = match version_2 {
+            Some(ptype) => v2::frame(vlan, ptype, key, &data),
+            None => {
+                let mut frame = Frame::data(dialect, vlan, key, &data);
+                if open {
+                    frame.header.ptype = 0;
+                }
+                frame.bytes()
+            }
+        };
         for (at, value) in changes {
             // Not the address: nearly all frames would be for somebody else.
             let at = 12 + at.index(bytes.len() - 12);
@@ -48,14 +56,15 @@ fn expected(frame: &[u8], dialect: Dialect) -> Counter {
         Verdict::Ours(ours) => ours,
     };
     let Some(key) = ours.session else { return Counter::Open };
-    let [.., high, low, _version] = key.to_bytes();
+    let [.., high, low, version] = key.to_bytes();
     if u16::from_be_bytes([high, low]) != LIVE || !vlans().contains(&ours.peer.vlan) {
         return Counter::NoSession;
     }
     if ours.peer.mac != PEER {
         return Counter::NoSession;
     }
-    match check_framing(frame, &ours, dialect.into()) {
+    let framing = if version == VERSION_2 { Framing::V2 } else { dialect.into() };
+    match check_framing(frame, &ours, framing) {
         Ok(()) => Counter::SessionViaRing,
         Err(error) => error.into(),
     }
@@ -71,6 +80,7 @@ fn kernel_and_userspace_decide_alike_on_any_frame() {
             let mut bench = bench.borrow_mut();
             for vlan in vlans() {
                 bench.insert(vlan, LIVE, dialect);
+                bench.insert(vlan, LIVE, Framing::V2);
             }
             prop_assert_eq!(bench.verdict(&frame), expected(&frame, dialect));
             bench.drain();

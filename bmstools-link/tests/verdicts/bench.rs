@@ -5,7 +5,7 @@ use std::{env, fs};
 use bmstools_common::Mac;
 use bmstools_common::counters::Counter;
 use bmstools_common::ethernet::{Peer, Vlan};
-use bmstools_common::header::Dialect;
+use bmstools_common::header::Framing;
 use bmstools_common::maps::{Config, Rate, SessionKey};
 use bmstools_link::{Entry, OBJECT, Program};
 
@@ -47,9 +47,10 @@ impl Bench {
     }
 
     /// Lets the frames of a session of `PEER` through.
-    pub(crate) fn insert(&mut self, vlan: Vlan, key: u16, dialect: Dialect) {
-        let key = SessionKey::v1(Peer { mac: PEER, vlan }, key);
-        self.program.insert_session(key, dialect.into()).expect("there is room for a session");
+    pub(crate) fn insert(&mut self, vlan: Vlan, key: u16, framing: impl Into<Framing>) {
+        let framing = framing.into();
+        let key = SessionKey::new(Peer { mac: PEER, vlan }, framing.version(), key);
+        self.program.insert_session(key, framing).expect("there is room for a session");
     }
 
     /// Runs the program on `frame` and returns what it counted. Checks that it

@@ -14,3 +14,4 @@ mod golden;
 mod opens;
 mod ring;
 mod sessions;
+mod v2;
