@@ -119,6 +119,7 @@ fn open_ports(config: &Config) -> anyhow::Result<(Vec<Box<dyn Port>>, Groups)> {
             zero_copy: config.zero_copy,
             opens_per_source: config.opens.per_source,
             opens_global: config.opens.global,
+            accepts_opens: true,
         })
         .with_context(|| format!("cannot serve {interface}"))?;
         for port in &opened {

@@ -116,6 +116,7 @@ impl Connector {
             zero_copy: false,
             opens_per_source: OPENS,
             opens_global: OPENS,
+            accepts_opens: false,
         };
         let mut ports = bmstools_link::open(&options)?;
         for port in &ports {

@@ -53,6 +53,12 @@ impl SessionKey {
         Self([a, b, c, d, e, f, g, h, i, j, k, l, version])
     }
 
+    /// The key that the session's frames name: this side's.
+    pub const fn local_key(self) -> u16 {
+        let [.., high, low, _] = self.0;
+        u16::from_be_bytes([high, low])
+    }
+
     /// The map's key.
     #[inline(always)]
     pub const fn to_bytes(self) -> [u8; 13] {

@@ -2,7 +2,7 @@
 
 mod buckets;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use bmstools_common::classify::{Verdict, check_framing, classify};
@@ -108,6 +108,11 @@ impl Filter {
 
     pub(crate) fn remove_session(&mut self, key: SessionKey) {
         self.sessions.remove(&key);
+    }
+
+    /// The keys that frames of the sessions name.
+    pub(crate) fn keys(&self) -> BTreeSet<u16> {
+        self.sessions.keys().map(|session| session.local_key()).collect()
     }
 
     pub(crate) fn counters(&self) -> [u64; Counter::COUNT] {

@@ -78,7 +78,7 @@ fn open_one(interface: &Interface, options: &Options) -> Result<Box<dyn Port>, L
         Ok(Box::new(XdpPort::open(interface, config, mode, zero_copy)?))
     };
     let packet = || -> Result<Box<dyn Port>, LinkError> {
-        Ok(Box::new(PacketPort::open(interface, config)?))
+        Ok(Box::new(PacketPort::open(interface, config, options.accepts_opens)?))
     };
     let zero_copy: Candidate<'_> = ("zero-copy", &|| xdp(AttachMode::Native, true));
     let native: Candidate<'_> = ("native XDP", &|| xdp(AttachMode::Native, false));

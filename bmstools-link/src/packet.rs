@@ -2,6 +2,7 @@
 //! buffer for each frame.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -16,6 +17,7 @@ use crate::interface::{Interface, Monitor};
 use crate::offload::{Offloads, VLAN_FILTERS};
 use crate::port::{Counters, LinkError, Outgoing, Port, PortInfo};
 use crate::raw::{RawOptions, RawSocket, Received, classic};
+use crate::sys;
 
 /// An interface used through packet sockets.
 pub(crate) struct PacketPort {
@@ -26,6 +28,9 @@ pub(crate) struct PacketPort {
     sessions: RawSocket,
     /// Opens and malformed frames: a flood of them fills only this one's buffer.
     rest: RawSocket,
+    /// Whose frames alone `sessions` receives; `None` for everybody's.
+    receives: Option<BTreeSet<u16>>,
+    accepts_opens: bool,
     received: Received,
     outbox: Outbox,
     drops: Cell<u64>,
@@ -35,7 +40,11 @@ pub(crate) struct PacketPort {
 }
 
 impl PacketPort {
-    pub(crate) fn open(interface: &Interface, config: Config) -> Result<Self, LinkError> {
+    pub(crate) fn open(
+        interface: &Interface,
+        config: Config,
+        accepts_opens: bool,
+    ) -> Result<Self, LinkError> {
         let socket = |filter: &[libc::sock_filter], receive_buffer| {
             let options = RawOptions {
                 bypass_queue: true,
@@ -52,7 +61,8 @@ impl PacketPort {
                 LinkError::unusable(&interface.name, reason)
             })
         };
-        let sessions = socket(&classic::sessions(), SESSIONS_BUFFER)?;
+        let receives = (!accepts_opens).then(BTreeSet::new);
+        let sessions = socket(&classic::sessions(receives.as_ref()), SESSIONS_BUFFER)?;
         let rest = socket(&classic::rest(), REST_BUFFER)?;
         let mtu = interface.mtu.min(MAX_PAYLOAD);
         let longest = interface.mtu.clamp(MAX_PAYLOAD, LONGEST_RECEIVED);
@@ -67,6 +77,8 @@ impl PacketPort {
             filter: Filter::new(config),
             sessions,
             rest,
+            receives,
+            accepts_opens,
             received: Received::new(MAX_HEADER_LEN + longest),
             outbox: Outbox::new(mtu),
             drops: Cell::new(0),
@@ -96,6 +108,22 @@ impl PacketPort {
             }
         }
         Ok(true)
+    }
+
+    /// Has the kernel give the session socket the frames of the sessions there are,
+    /// where these are few and nobody opens more.
+    fn narrow(&mut self) -> io::Result<()> {
+        if self.accepts_opens {
+            return Ok(());
+        }
+        let keys = self.filter.keys();
+        let wanted = (keys.len() <= classic::MAX_KEYS).then_some(keys);
+        if wanted != self.receives {
+            let program = classic::sessions(wanted.as_ref());
+            sys::set_filter(self.sessions.as_fd(), &program)?;
+            self.receives = wanted;
+        }
+        Ok(())
     }
 
     fn take_drops(&self) {
@@ -152,11 +180,17 @@ impl Port for PacketPort {
     }
 
     fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
-        self.filter.insert_session(key, framing)
+        self.filter.insert_session(key, framing)?;
+        self.narrow().map_err(|error| {
+            let reason = format!("its packet socket takes no filter: {error}");
+            LinkError::unusable(&self.info.interface, reason)
+        })
     }
 
     fn remove_session(&mut self, key: SessionKey) {
         self.filter.remove_session(key);
+        // What comes up without need is dropped by the filter here.
+        let _ = self.narrow();
     }
 
     fn counters(&self) -> Counters {

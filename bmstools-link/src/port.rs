@@ -39,6 +39,10 @@ pub struct Options {
     pub opens_per_source: Rate,
     /// Limit on opens from all sources together.
     pub opens_global: Rate,
+    /// Whether peers open sessions here. Where they do not, which is at an operator's
+    /// end, AF_PACKET leaves the frames of other operators' sessions to them without
+    /// counting them, and so many operators on a host do not slow each other.
+    pub accepts_opens: bool,
 }
 
 /// What a port is.

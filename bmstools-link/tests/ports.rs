@@ -11,10 +11,10 @@ mod common;
 use std::time::Duration;
 
 use bmstools_common::counters::Counter;
-use bmstools_common::header::{Dialect, ptype};
+use bmstools_common::header::{Dialect, Framing, V2_OPEN_BODY, V2Header, ptype, v2_ptype};
 use bmstools_common::maps::{Rate, SessionKey};
 use bmstools_common::{Mac, Peer, Vlan};
-use bmstools_link::{Mode, Outgoing, Port, RawOptions, RawSocket};
+use bmstools_link::{Mode, Options, Outgoing, Port, RawOptions, RawSocket};
 
 use common::{
     FAR, FAR_MAC, Link, NEAR, NEAR_MAC, frame, message, open_message, options, receive,
@@ -113,6 +113,71 @@ fn frames_come_up_from_the_insertion_of_their_session_to_its_removal() {
         assert_eq!(verdicts[Counter::Session as usize], 1);
         assert_eq!(verdicts[Counter::NoSession as usize], 2);
     });
+}
+
+#[test]
+fn frames_of_version_2_come_up_for_their_session_and_opens_for_everybody() {
+    every_mode(|mode| {
+        let link = Link::new();
+        let mut port = link.open(mode);
+        let far_end = far_socket(&link);
+        let packet = |ptype, dstkey| {
+            let header = V2Header { ptype, srckey: 9, dstkey, packet_number: 1 << 63 | 5 };
+            [&header.emit()[..], &[0x5a; V2_OPEN_BODY]].concat()
+        };
+        for vlan in vlans() {
+            port.insert_session(SessionKey::v2(far(vlan), KEY), Framing::V2).unwrap();
+            for ptype in v2_ptype::OPEN..=v2_ptype::DATA_ODD {
+                let dstkey = if ptype == v2_ptype::OPEN { 0 } else { KEY };
+                let sent = packet(ptype, dstkey);
+                far_end.send(&to_near(vlan, &sent)).unwrap();
+                assert_eq!(receive(port.as_mut(), 1), [(far(vlan), sent)], "{mode:?} {ptype}");
+            }
+            far_end.send(&to_near(vlan, &packet(v2_ptype::INITIAL, KEY + 1))).unwrap();
+            far_end.send(&to_near(vlan, &message(ptype::DATA, KEY, &[1; 32]))).unwrap();
+            far_end.send(&to_near(vlan, &packet(v2_ptype::OPEN, 0)[..77])).unwrap();
+            assert_eq!(receive_stray(port.as_mut()), [], "{mode:?} {vlan}");
+        }
+        let verdicts = port.counters().verdicts;
+        assert_eq!(verdicts[Counter::Session as usize], 15);
+        assert_eq!(verdicts[Counter::Open as usize], 3);
+        assert_eq!(verdicts[Counter::NoSession as usize], 6);
+        assert_eq!(verdicts[Counter::Truncated as usize], 3);
+    });
+}
+
+#[test]
+fn an_operators_packet_port_leaves_other_sessions_frames_in_the_kernel() {
+    let link = Link::new();
+    let mut port = link.open_with(Options { accepts_opens: false, ..options(Mode::Packet) });
+    let far_end = far_socket(&link);
+    let peer = far(Vlan::NONE);
+    let mut arrives = |port: &mut dyn Port, key| {
+        far_end.send(&to_near(Vlan::NONE, &message(ptype::DATA, key, b"data"))).unwrap();
+        !receive_stray(port).is_empty()
+    };
+    assert!(!arrives(port.as_mut(), KEY));
+    port.insert_session(SessionKey::v1(peer, KEY), Dialect::V1.into()).unwrap();
+    assert!(arrives(port.as_mut(), KEY));
+    assert!(!arrives(port.as_mut(), KEY + 1));
+    // One key may be that of sessions with several peers.
+    let tagged = far(vlans()[1]);
+    port.insert_session(SessionKey::v1(tagged, KEY), Dialect::V1.into()).unwrap();
+    port.remove_session(SessionKey::v1(tagged, KEY));
+    assert!(arrives(port.as_mut(), KEY));
+    port.remove_session(SessionKey::v1(peer, KEY));
+    assert!(!arrives(port.as_mut(), KEY));
+    assert_eq!(port.counters().verdicts[Counter::NoSession as usize], 0, "they came up");
+    assert_eq!(port.counters().verdicts[Counter::Session as usize], 2);
+    for key in 1..=100 {
+        port.insert_session(SessionKey::v1(peer, key), Dialect::V1.into()).unwrap();
+    }
+    assert!(arrives(port.as_mut(), 1) && arrives(port.as_mut(), 100));
+    for key in 2..=100 {
+        port.remove_session(SessionKey::v1(peer, key));
+    }
+    assert!(arrives(port.as_mut(), 1) && !arrives(port.as_mut(), 100));
+    assert_eq!(port.counters().verdicts[Counter::NoSession as usize], 0, "they came up");
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn somebody_elses_xdp_program_is_left_alone() -> Result<()> {
         zero_copy: false,
         opens_per_source: unlimited,
         opens_global: unlimited,
+        accepts_opens: true,
     };
     let _occupant = bed.agent_namespace().enter(|| bmstools_link::open(&options))??;
     require_refusal(bed.agent_command()?, &["XDP program", "--link packet"])?;

@@ -132,6 +132,7 @@ pub fn options(mode: Mode) -> Options {
         zero_copy: false,
         opens_per_source: unlimited,
         opens_global: unlimited,
+        accepts_opens: true,
     }
 }
 

@@ -56,8 +56,8 @@ fn expected(frame: &[u8], dialect: Dialect) -> Counter {
         Verdict::Ours(ours) => ours,
     };
     let Some(key) = ours.session else { return Counter::Open };
-    let [.., high, low, version] = key.to_bytes();
-    if u16::from_be_bytes([high, low]) != LIVE || !vlans().contains(&ours.peer.vlan) {
+    let [.., version] = key.to_bytes();
+    if key.local_key() != LIVE || !vlans().contains(&ours.peer.vlan) {
         return Counter::NoSession;
     }
     if ours.peer.mac != PEER {

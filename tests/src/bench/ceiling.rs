@@ -170,6 +170,7 @@ fn inside(
                 zero_copy: false,
                 opens_per_source: unlimited,
                 opens_global: unlimited,
+                accepts_opens: true,
             };
             let mut ports = bmstools_link::open(&options)?;
             let port = ports.first_mut().context("no port")?;

@@ -45,6 +45,7 @@ impl Session {
             zero_copy: false,
             opens_per_source: unlimited,
             opens_global: unlimited,
+            accepts_opens: false,
         };
         let mut ports = stage.sender().enter(|| bmstools_link::open(&options))??;
         let mtu = ports.iter().map(|port| port.info().mtu).min().context("no port")?;

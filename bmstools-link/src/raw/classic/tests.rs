@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bmstools_common::ethernet::{MAX_HEADER_LEN, Tag};
+use bmstools_common::header::V2Header;
 
 use super::*;
 use crate::interface::Interface;
@@ -25,10 +26,15 @@ fn takes(socket: &RawSocket, frame: &[u8]) -> bool {
     received.is_some_and(|received| received == frame)
 }
 
+fn version_2(ptype: u8, dstkey: u16) -> Vec<u8> {
+    let header = V2Header { ptype, srckey: 9, dstkey, packet_number: 1 << 40 | 77 };
+    [&header.emit()[..], &[0x5a; 64]].concat()
+}
+
 #[test]
 fn every_frame_of_ours_goes_to_one_of_the_two_sockets_and_no_other_frame_does() {
     let link = Link::new();
-    let (sessions, rest) = (filtered(&link, &sessions()), filtered(&link, &rest()));
+    let (sessions, rest) = (filtered(&link, &sessions(None)), filtered(&link, &rest()));
     let far = link.far.run(|| RawSocket::open(FAR)).unwrap();
     let data = message(ptype::DATA, 1, b"some data");
     let patched = |at: usize, byte: u8| {
@@ -44,11 +50,22 @@ fn every_frame_of_ours_goes_to_one_of_the_two_sockets_and_no_other_frame_does() 
             message(ptype::CONTROL, 0x100, &[]),
             message(ptype::END, 1, &[]),
             data[..6].to_vec(),
+            version_2(v2_ptype::RETRY, 1),
+            version_2(v2_ptype::INITIAL, 0xffff),
+            version_2(v2_ptype::HANDSHAKE, 0x100),
+            version_2(v2_ptype::DATA_EVEN, 1),
+            version_2(v2_ptype::DATA_ODD, 1),
+            version_2(v2_ptype::DATA_ODD, 1)[..6].to_vec(),
         ];
         let for_the_rest = [
             open_message(),
             message(ptype::DATA, 0, b"no key"),
-            patched(0, 2),
+            version_2(v2_ptype::OPEN, 0),
+            version_2(v2_ptype::OPEN, 1),
+            version_2(v2_ptype::DATA_EVEN, 0),
+            version_2(6, 1),
+            version_2(ptype::END, 1),
+            patched(0, 3),
             patched(0, 0),
             patched(1, 4),
             patched(1, 254),
@@ -77,7 +94,7 @@ fn every_frame_of_ours_goes_to_one_of_the_two_sockets_and_no_other_frame_does() 
 #[test]
 fn a_frame_with_three_tags_is_sorted_by_the_two_that_the_kernel_leaves() {
     let link = Link::new();
-    let sessions = filtered(&link, &sessions());
+    let sessions = filtered(&link, &sessions(None));
     let far = link.far.run(|| RawSocket::open(FAR)).unwrap();
     let inner = vlans()[1].wrapped_in(Tag { service: false, id: 7 }).unwrap();
     let mut frame = to_near(inner, &message(ptype::DATA, 1, b"data"));
@@ -87,4 +104,26 @@ fn a_frame_with_three_tags_is_sorted_by_the_two_that_the_kernel_leaves() {
     // It comes up whole; that it has a tag too many is for the verdict to say.
     assert!(takes(&sessions, &frame));
     assert_eq!(inner.wrapped_in(Tag { service: true, id: 9 }), None);
+}
+
+#[test]
+fn a_socket_for_some_keys_receives_no_other_sessions_frames() {
+    let link = Link::new();
+    let far = link.far.run(|| RawSocket::open(FAR)).unwrap();
+    let every_key = (0..MAX_KEYS).map(|n| 0x1000 + n as u16).collect();
+    for keys in [BTreeSet::new(), BTreeSet::from([7]), BTreeSet::from([1, 7, 0x700]), every_key] {
+        let own = filtered(&link, &sessions(Some(&keys)));
+        for vlan in vlans() {
+            let last = keys.last().copied().unwrap_or(9);
+            for key in [1, 6, 7, 8, 0x700, 0x1000, 0x1000 + MAX_KEYS as u16, 0xffff, last] {
+                for bytes in [message(ptype::DATA, key, b"x"), version_2(v2_ptype::INITIAL, key)] {
+                    let frame = to_near(vlan, &bytes);
+                    far.send(&frame).unwrap();
+                    assert_eq!(takes(&own, &frame), keys.contains(&key), "{key:#x} of {keys:x?}");
+                }
+            }
+            far.send(&to_near(vlan, &open_message())).unwrap();
+            assert!(!takes(&own, &[]));
+        }
+    }
 }
