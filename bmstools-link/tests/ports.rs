@@ -152,7 +152,7 @@ fn an_operators_packet_port_leaves_other_sessions_frames_in_the_kernel() {
     let mut port = link.open_with(Options { accepts_opens: false, ..options(Mode::Packet) });
     let far_end = far_socket(&link);
     let peer = far(Vlan::NONE);
-    let mut arrives = |port: &mut dyn Port, key| {
+    let arrives = |port: &mut dyn Port, key| {
         far_end.send(&to_near(Vlan::NONE, &message(ptype::DATA, key, b"data"))).unwrap();
         !receive_stray(port).is_empty()
     };
