@@ -1,4 +1,4 @@
-//! The authorised keys and their files.
+//! The agent's own key, the authorised keys, and their files.
 //!
 //! Files are read at every authentication, so that removing one locks its key
 //! out from the next session on, with no signal and no restart.
@@ -7,17 +7,38 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, bail, ensure};
-use bmstools_proto::keys::{PrivateKey, PublicKey};
-use rustix::process::geteuid;
+use bmstools_proto::keys::PublicKey;
+use bmstools_proto::v2::identity::{self, Identity};
 use tracing::{debug, info, warn};
 
-/// The directory of the authorised keys.
+use self::file::{AnyPublic, check_not_writable, read_private, read_public};
+use crate::config::Protocols;
+
+mod file;
+mod keeper;
+
+pub(crate) use self::keeper::{Keeper, Keys};
+
+/// The directory of the keys.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyDir {
     dir: PathBuf,
 }
+
+/// What version 2 takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    /// Who the agent is.
+    pub(crate) identity: Identity,
+    /// Whom it serves.
+    pub(crate) authorized: Vec<identity::PublicKey>,
+}
+
+/// Tells one state of the files from another.
+pub(crate) type Stamp = Vec<(PathBuf, Option<(SystemTime, u64, u64)>)>;
 
 impl KeyDir {
     /// The directory `dir`; nothing is read.
@@ -31,13 +52,16 @@ impl KeyDir {
     ///
     /// Where there is no key, a file cannot be read or holds something else,
     /// others may write where keys come from, or `private.pem` is there and
-    /// others may read it or it is not `public.pem`'s other half. Each names the
-    /// file and what to do.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    /// others may read it or it is not `public.pem`'s other half; and where
+    /// version 2 alone is spoken and keys for it are missing. Each names the file
+    /// and what to do.
+    pub(crate) fn check(&self, protocols: Protocols) -> anyhow::Result<()> {
         let files = self.files()?;
+        let mut v1 = 0;
         for file in &files {
             let key = read_public(file)?;
-            info!(file = %file.display(), bits = key.bits(), key = %key.fingerprint(), "authorised key");
+            v1 += usize::from(key.v1.is_ok());
+            info!(file = %file.display(), kind = key.kind(), key = key.fingerprint(), "authorised key");
         }
         ensure!(
             !files.is_empty(),
@@ -50,21 +74,97 @@ impl KeyDir {
             files.len(),
             self.dir.display()
         );
-        self.check_private()
+        self.check_private()?;
+        if protocols.v2 {
+            match self.credentials() {
+                Ok(credentials) => {
+                    let key = credentials.identity.public_key();
+                    info!(kind = key.kind(), key = key.fingerprint(), "this agent's key in v2");
+                }
+                Err(error) if protocols.v1 => warn!("v2 is not served: {error:#}"),
+                Err(error) => {
+                    return Err(error.context("protocols lists v2 alone, and it cannot be served"));
+                }
+            }
+        }
+        if protocols.v1 && v1 == 0 {
+            ensure!(
+                protocols.v2,
+                "protocols lists v1 alone, but none of the keys in {} is of RSA, which it needs; `bmstools keygen` makes one",
+                self.dir.display()
+            );
+            warn!("v1 serves nobody: it needs a key of RSA, and there is none");
+        }
+        Ok(())
     }
 
-    /// The key for the `attempt`th time that a session asks for a challenge, in
-    /// the order of the files; `None` after the last. Broken files are logged and
-    /// passed over.
+    /// The key for the `attempt`th time that a session of version 1 asks for a
+    /// challenge, in the order of the files; `None` after the last. Broken files
+    /// are logged and passed over, other kinds than RSA passed over.
     pub(crate) fn for_attempt(&self, attempt: usize) -> Option<PublicKey> {
+        self.public_keys().filter_map(|key| key.v1.ok()).nth(attempt)
+    }
+
+    /// What version 2 takes.
+    ///
+    /// # Errors
+    ///
+    /// Where the agent's own key is missing or of no use for it, or none of the
+    /// authorised keys is of use.
+    pub(crate) fn credentials(&self) -> anyhow::Result<Credentials> {
+        let path = self.private();
+        ensure!(
+            path.symlink_metadata().is_ok(),
+            "{} is missing, by which the agent proves who it is; copy it there from where `bmstools keygen` made it, or make a pair for this agent alone with `bmstools keygen` and name its public.pem to operators (--agent-key)",
+            path.display()
+        );
+        let private = read_private(&path)?;
+        let identity =
+            private.v2.with_context(|| format!("{} is of no use for v2", path.display()))?;
+        let mut reason = None;
+        let keys = self.public_keys().filter_map(|key| match key.v2 {
+            Ok(key) => Some(key),
+            Err(error) => {
+                reason.get_or_insert(error);
+                None
+            }
+        });
+        let authorized: Vec<_> = keys.collect();
+        if let (true, Some(reason)) = (authorized.is_empty(), reason) {
+            return Err(anyhow::Error::new(reason).context("no authorised key is of use for v2"));
+        }
+        Ok(Credentials { identity, authorized })
+    }
+
+    /// Whether `key` is authorised by a file that is there.
+    pub(crate) fn is_authorized(&self, key: &identity::PublicKey) -> bool {
+        self.public_keys().any(|other| other.v2.as_ref() == Ok(key))
+    }
+
+    /// Which files there are, and when they were changed.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let mut paths = vec![self.dir.clone(), self.more(), self.private(), self.public()];
+        // Where it cannot be listed, its directories' times tell when that changes.
+        paths.extend(self.listed().unwrap_or_default());
+        paths
+            .into_iter()
+            .map(|path| {
+                let metadata = fs::metadata(&path).ok();
+                let state = metadata.and_then(|m| Some((m.modified().ok()?, m.ino(), m.size())));
+                (path, state)
+            })
+            .collect()
+    }
+
+    /// Every key that can be read, in the order of the files.
+    fn public_keys(&self) -> impl Iterator<Item = AnyPublic> {
         let files = self.files().unwrap_or_else(|error| {
             warn!("{error:#}");
             Vec::new()
         });
-        let mut good = files.iter().take(MAX_KEYS).filter_map(|file| {
-            read_public(file).inspect_err(|error| warn!("passing over a key: {error:#}")).ok()
-        });
-        good.nth(attempt)
+        files.into_iter().take(MAX_KEYS).filter_map(|file| {
+            read_public(&file).inspect_err(|error| warn!("passing over a key: {error:#}")).ok()
+        })
     }
 
     /// `public.pem` where it exists, then `authorized_keys.d/*.pem` by name.
@@ -75,24 +175,11 @@ impl KeyDir {
             "no directory {dir}; make it and put the operator's public.pem there (`bmstools keygen` on the operator's host makes a pair)"
         );
         check_not_writable(&self.dir)?;
-        let mut files = Vec::new();
-        let more = self.dir.join("authorized_keys.d");
-        match fs::read_dir(&more) {
-            Ok(entries) => {
-                check_not_writable(&more)?;
-                for entry in entries {
-                    let path =
-                        entry.with_context(|| format!("cannot list {}", more.display()))?.path();
-                    if path.extension().is_some_and(|extension| extension == "pem") {
-                        files.push(path);
-                    }
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot list {}", more.display()));
-            }
+        let more = self.more();
+        if more.symlink_metadata().is_ok() {
+            check_not_writable(&more)?;
         }
+        let mut files = self.listed()?;
         files.sort();
         // Deployed operators ask for one challenge only: theirs is the first.
         if self.public().symlink_metadata().is_ok() {
@@ -101,40 +188,45 @@ impl KeyDir {
         Ok(files)
     }
 
-    /// Checks the private key where an operator keeps it beside the public one.
-    /// The agent has no use for it, so it may be missing.
-    fn check_private(&self) -> anyhow::Result<()> {
-        let path = self.dir.join("private.pem");
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                debug!("no {}: not needed here", path.display());
-                return Ok(());
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+    /// `authorized_keys.d/*.pem`, in no order.
+    fn listed(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let more = self.more();
+        let context = || format!("cannot list {}", more.display());
+        let entries = match fs::read_dir(&more) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.with_context(context)?,
         };
-        if metadata.mode() & 0o077 != 0 {
-            bail!(
-                "{} may be used by others than its owner (mode {:04o}); run `chmod 600 {}`",
-                path.display(),
-                metadata.mode() & 0o7777,
-                path.display()
-            );
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.with_context(context)?.path();
+            if path.extension().is_some_and(|extension| extension == "pem") {
+                files.push(path);
+            }
         }
-        let pem =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let private = PrivateKey::from_pem(&pem)
-            .with_context(|| format!("{} is not a private key", path.display()))?;
-        if self.public().exists() {
-            let public = read_public(&self.public())?;
-            ensure!(
-                private.public_key().fingerprint() == public.fingerprint(),
-                "{} and {} are not two halves of one key; remove the one that is wrong, or make a new pair with `bmstools keygen {}`",
+        Ok(files)
+    }
+
+    /// Checks the private key, which version 1 has no use for.
+    fn check_private(&self) -> anyhow::Result<()> {
+        let path = self.private();
+        if let Err(error) = fs::metadata(&path)
+            && error.kind() == ErrorKind::NotFound
+        {
+            debug!("no {}", path.display());
+            return Ok(());
+        }
+        let private = read_private(&path)?;
+        if !self.public().exists() {
+            return Ok(());
+        }
+        let public = read_public(&self.public())?;
+        if private.fingerprint() != public.fingerprint() {
+            bail!(
+                "{} and {} are not two halves of one key; remove the one that is wrong, make a new pair with `bmstools keygen {}`, or put the public key of an operator into {}",
                 path.display(),
                 self.public().display(),
-                self.dir.display()
+                self.dir.display(),
+                self.more().display()
             );
         }
         Ok(())
@@ -143,37 +235,14 @@ impl KeyDir {
     fn public(&self) -> PathBuf {
         self.dir.join("public.pem")
     }
-}
 
-fn read_public(path: &Path) -> anyhow::Result<PublicKey> {
-    check_not_writable(path)?;
-    let pem =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    PublicKey::from_pem(&pem)
-        .with_context(|| format!("{} is not a public key that can be used here", path.display()))
-}
+    fn private(&self) -> PathBuf {
+        self.dir.join("private.pem")
+    }
 
-/// Refuses what others than root and this process's user could write: whoever can
-/// put a key there is root here.
-fn check_not_writable(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    check_rights(path, metadata.uid(), metadata.gid(), metadata.mode())
-}
-
-fn check_rights(path: &Path, owner: u32, group: u32, mode: u32) -> anyhow::Result<()> {
-    let shown = path.display();
-    if owner != 0 && owner != geteuid().as_raw() {
-        bail!(
-            "{shown} belongs to user {owner}, who could put keys there; run `chown root {shown}`"
-        );
+    fn more(&self) -> PathBuf {
+        self.dir.join("authorized_keys.d")
     }
-    if mode & 0o002 != 0 {
-        bail!("{shown} may be written by everybody; run `chmod o-w {shown}`");
-    }
-    if mode & 0o020 != 0 && group != 0 {
-        bail!("{shown} may be written by group {group}; run `chmod g-w {shown}`");
-    }
-    Ok(())
 }
 
 /// Keys at most. An operator tries them one after the other, and everybody may

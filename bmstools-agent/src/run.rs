@@ -20,11 +20,11 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::exec::Executor;
 use crate::file::Scripts;
-use crate::keys::{KeyDir, MAX_KEYS};
+use crate::keys::{Keeper, KeyDir, MAX_KEYS};
 use crate::server::{Groups, Server, V2};
 use crate::session::{Outbox, Shared};
 use crate::signals::{Signals, notify};
-use crate::{auth, counters, v2};
+use crate::{auth, v2};
 
 /// Serves until a signal ends it.
 ///
@@ -36,8 +36,8 @@ use crate::{auth, counters, v2};
 ///
 /// Where keys, interfaces or the system stand in the way, or an interface breaks.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
-    let keys = KeyDir::new(&config.auth_dir);
-    keys.check()?;
+    let dir = KeyDir::new(&config.auth_dir);
+    dir.check(config.protocols)?;
     umask(rustix::fs::Mode::from_bits_truncate(0o022));
     raise_file_limit(config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,6 +53,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         let _runtime = runtime.enter();
         Signals::new().context("cannot catch signals")?
     };
+    let keys = Keeper::start(dir.clone(), config.protocols)?;
     runtime.spawn(signals.run(keys.clone(), outbox.clone()));
     let claims = claim(config)?;
     let (mut ports, groups) = open_ports(config)?;
@@ -60,14 +61,17 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let challenges = outbox.clone();
     thread::Builder::new()
         .name("challenges".into())
-        .spawn(move || auth::run(&keys, asked, &challenges))
+        .spawn(move || auth::run(&dir, asked, &challenges))
         .context("cannot start threads")?;
     let (alive, tasks) = mpsc::channel(1);
     let executor = Executor::new(config.exec.clone());
     let v2 = config.protocols.v2.then(|| start_v2(config, &ports, &groups, &waker));
     if let Some((_, handle)) = &v2 {
+        keys.serve(handle.clone());
         let shared = v2::Shared {
             config: config.clone(),
+            keys,
+            started: Instant::now(),
             executor: Arc::clone(&executor),
             outbox: outbox.clone(),
             alive: alive.clone(),
@@ -90,7 +94,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     info!("ready");
     notify(NotifyState::Ready);
     let ran = bmstools_link::run(&mut ports, &mut server, &waker);
-    counters::log(&server.stats(), server.endpoint.session_count(), &ports);
+    server.counted(&ports).log();
     // Breaks every session that is left: its commands die, its files go.
     drop(server);
     drop(ports);

@@ -9,7 +9,6 @@ use bmstools_common::ethernet::Peer;
 use bmstools_common::header::{Framing, VERSION_2};
 use bmstools_common::maps::SessionKey;
 use bmstools_link::{Handler, Outgoing, Port};
-use bmstools_proto::Stats;
 use bmstools_proto::agent::{EndReason, Endpoint, Event, SessionId};
 use bmstools_session::Hub;
 use tokio::runtime::Handle;
@@ -17,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
 use crate::auth::Wanted;
-use crate::counters;
+use crate::counters::Counted;
 use crate::session::{Ending, Message, Shared, Work};
 
 /// Ports by interface: a session of a bond may come by any of its slaves.
@@ -99,9 +98,11 @@ pub(crate) struct Session {
 }
 
 impl Server {
-    /// What happened at the endpoint so far.
-    pub(crate) fn stats(&self) -> Stats {
-        self.endpoint.stats()
+    /// What happened so far.
+    pub(crate) fn counted(&self, ports: &[Box<dyn Port>]) -> Counted {
+        let v1 = (self.endpoint.session_count(), &self.endpoint.stats());
+        let v2 = self.v2.as_ref().map(|v2| (v2.handle.session_count(), v2.hub.stats()));
+        Counted::new(v1, v2, self.ignored, ports)
     }
 
     fn message(&mut self, now: Instant, message: Message, ports: &[Box<dyn Port>]) {
@@ -115,9 +116,8 @@ impl Server {
             Message::Challenge(id, None) => self.endpoint.no_challenge(now, id),
             Message::Response(id, response) => self.endpoint.respond(now, id, response),
             Message::Finished(id, failure) => self.endpoint.finish(now, id, failure),
-            Message::Counters => {
-                counters::log(&self.stats(), self.endpoint.session_count(), ports);
-            }
+            Message::Counters => self.counted(ports).log(),
+            Message::Counted(answer) => drop(answer.send(self.counted(ports))),
             Message::Stop => {
                 self.stopping.get_or_insert(now);
                 let all: Vec<_> = self.endpoint.sessions().collect();

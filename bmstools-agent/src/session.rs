@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{debug, error};
 
+use crate::counters::Counted;
 use crate::exec::Executor;
 use crate::file::{Files, Scripts};
 
@@ -29,6 +30,8 @@ pub(crate) enum Message {
     Stop,
     /// Log the counters.
     Counters,
+    /// Tell the counters.
+    Counted(oneshot::Sender<Counted>),
 }
 
 /// The way to the frame loop.

@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::keys::KeyDir;
+use crate::keys::Keys;
 use crate::session::{Message, Outbox};
 
 /// The signals that the agent listens to.
@@ -34,14 +34,14 @@ impl Signals {
     }
 
     /// Acts on signals, for ever.
-    pub(crate) async fn run(mut self, keys: KeyDir, outbox: Outbox) {
+    pub(crate) async fn run(mut self, keys: Keys, outbox: Outbox) {
         let mut stopping = false;
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.hangup.recv() => {
-                    check(keys.clone()).await;
+                    keys.check();
                     continue;
                 }
                 _ = self.user1.recv() => {
@@ -65,12 +65,5 @@ impl Signals {
 pub(crate) fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "cannot notify systemd");
-    }
-}
-
-async fn check(keys: KeyDir) {
-    let checked = tokio::task::spawn_blocking(move || keys.check()).await;
-    if let Ok(Err(error)) = checked {
-        error!("the keys are not in order: {error:#}");
     }
 }

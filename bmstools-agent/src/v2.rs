@@ -8,20 +8,26 @@ mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bmstools_proto::v2::message::{Answer, Failure, FailureCode, Request};
 use bmstools_session::{Handle, RecvStream, SendStream, Session, SessionError};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::exec::Executor;
+use crate::keys::Keys;
 use crate::session::Outbox;
 
 /// What all sessions share.
 pub(crate) struct Shared {
     /// The settings.
     pub(crate) config: Config,
+    /// Who is authorised.
+    pub(crate) keys: Keys,
+    /// Since when the agent serves.
+    pub(crate) started: Instant,
     /// What counts commands, those of version 1 as well.
     pub(crate) executor: Arc<Executor>,
     /// The way to the frame loop.
@@ -39,8 +45,14 @@ pub(crate) async fn run(shared: Arc<Shared>, handle: Handle) {
 
 async fn serve(shared: Arc<Shared>, session: Session) {
     let _alive = shared.alive.clone();
-    debug!(peer = %session.peer(), key = session.peer_key().fingerprint(),
-        software = session.peer_software(), "established");
+    let (peer, key) = (session.peer(), session.peer_key());
+    // The handshake may have begun before the key was removed.
+    if !shared.keys.is_authorized(key).await {
+        warn!(%peer, key = key.fingerprint(), "refused: the key is not authorised any more");
+        session.close(NOT_AUTHORIZED, "the key is not authorised any more").await;
+        return;
+    }
+    debug!(%peer, key = key.fingerprint(), software = session.peer_software(), "established");
     loop {
         match session.accept_stream().await {
             Ok((send, recv)) => {
@@ -71,7 +83,7 @@ async fn answer(shared: Arc<Shared>, session: Session, mut send: SendStream, mut
             files::serve_pull(shared, session, request, send, recv).await;
         }
         Ok(Some(Request::Status(request))) => status::serve(&shared, request, send).await,
-        Ok(Some(Request::Ping(request))) => status::pong(request, send).await,
+        Ok(Some(Request::Ping(request))) => status::pong(request, send, recv).await,
         Ok(Some(_)) | Err(SessionError::Malformed(_)) => refuse(&mut send, unknown()).await,
         Ok(None) => {}
         Err(reason) => debug!(peer = %session.peer(), %reason, "a request did not arrive"),
@@ -95,3 +107,6 @@ fn unknown() -> Failure {
         ),
     }
 }
+
+/// The code of a close that says so (docs/protocol-v2.md).
+const NOT_AUTHORIZED: u32 = 5;

@@ -1,8 +1,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use bmstools_proto::keys::PrivateKey;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
+use super::file::check_rights;
 use super::*;
+
+const V1: Protocols = Protocols { v1: true, v2: false };
 
 /// A directory with a pair of keys, as `bmstools keygen` leaves it.
 fn pair() -> (TempDir, PrivateKey) {
@@ -25,7 +30,7 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) {
 }
 
 fn refusal(dir: &TempDir) -> String {
-    format!("{:#}", KeyDir::new(dir.path()).check().unwrap_err())
+    format!("{:#}", KeyDir::new(dir.path()).check(V1).unwrap_err())
 }
 
 /// The keys of one attempt after the other.
@@ -37,9 +42,9 @@ fn fingerprints(dir: &TempDir) -> Vec<String> {
 #[test]
 fn a_pair_is_accepted_and_the_private_half_is_not_needed() {
     let (dir, key) = pair();
-    KeyDir::new(dir.path()).check().unwrap();
+    KeyDir::new(dir.path()).check(V1).unwrap();
     fs::remove_file(dir.path().join("private.pem")).unwrap();
-    KeyDir::new(dir.path()).check().unwrap();
+    KeyDir::new(dir.path()).check(V1).unwrap();
     assert_eq!(fingerprints(&dir), [key.public_key().fingerprint()]);
 }
 
@@ -50,7 +55,7 @@ fn attempts_go_through_the_keys_in_order() {
     write(dir.path(), "authorized_keys.d/b.pem", &more[1].public_key().to_pem(), 0o644);
     write(dir.path(), "authorized_keys.d/a.pem", &more[0].public_key().to_pem(), 0o644);
     write(dir.path(), "authorized_keys.d/notes.txt", "not a key", 0o644);
-    KeyDir::new(dir.path()).check().unwrap();
+    KeyDir::new(dir.path()).check(V1).unwrap();
     let expected = [&first, &more[0], &more[1]].map(|key| key.public_key().fingerprint());
     assert_eq!(fingerprints(&dir), expected);
 }
@@ -81,7 +86,7 @@ fn a_missing_key_or_directory_names_the_way_out() {
     assert!(refused.contains("public.pem is missing"), "{refused}");
     assert!(refused.contains("bmstools keygen"), "{refused}");
     let gone = dir.path().join("gone");
-    let refused = format!("{:#}", KeyDir::new(&gone).check().unwrap_err());
+    let refused = format!("{:#}", KeyDir::new(&gone).check(V1).unwrap_err());
     assert!(refused.contains("gone; make it"), "{refused}");
     assert!(refused.contains("bmstools keygen"), "{refused}");
 }

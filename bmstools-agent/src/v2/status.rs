@@ -1,16 +1,62 @@
 //! Answers about the agent itself.
 
-use bmstools_proto::v2::message::status::{Ping, StatusRequest};
-use bmstools_session::SendStream;
+use std::time::Duration;
 
-use super::{Shared, refuse, unknown};
+use bmstools_proto::v2::message::Answer;
+use bmstools_proto::v2::message::status::{Ping, Pong, Status, StatusRequest};
+use bmstools_session::{RecvStream, SendStream};
+use rustix::system::{sysinfo, uname};
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::Shared;
+use crate::session::Message;
 
 /// Tells about the agent.
-pub(crate) async fn serve(_shared: &Shared, _request: StatusRequest, mut send: SendStream) {
-    refuse(&mut send, unknown()).await;
+pub(crate) async fn serve(shared: &Shared, _request: StatusRequest, mut send: SendStream) {
+    let mut status = own(shared);
+    let (answer, answered) = oneshot::channel();
+    shared.outbox.send(Message::Counted(answer)).await;
+    match answered.await {
+        Ok(counted) => counted.tell(&mut status),
+        // The agent is ending, and nobody gets to see this.
+        Err(_) => return,
+    }
+    if send.send(&Answer::Done(status)).await.is_ok() {
+        send.finish();
+    }
 }
 
-/// Answers at once.
-pub(crate) async fn pong(_request: Ping, mut send: SendStream) {
-    refuse(&mut send, unknown()).await;
+/// What the agent and its system are, without what is counted.
+fn own(shared: &Shared) -> Status {
+    let system = uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    let kernel = [system.sysname(), system.release(), system.machine()].map(text).join(" ");
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: milliseconds(shared.started.elapsed()),
+        host: text(system.nodename()),
+        kernel,
+        host_uptime_ms: u64::try_from(sysinfo().uptime).unwrap_or_default().saturating_mul(1000),
+        ..Status::default()
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// Answers at once, as often as it is asked on this stream.
+pub(crate) async fn pong(first: Ping, mut send: SendStream, mut recv: RecvStream) {
+    let mut next = first;
+    loop {
+        if send.send(&Answer::Done(Pong { number: next.number })).await.is_err() {
+            return;
+        }
+        next = match recv.receive().await {
+            Ok(Some(ping)) => ping,
+            Ok(None) => return send.finish(),
+            Err(error) => return debug!(%error, "pings broke off"),
+        };
+    }
 }
