@@ -42,6 +42,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", default_value = "16", global = true,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) parallel: u16,
+    /// Show each server's output in one piece when it is done, not line by line behind
+    /// its name
+    #[arg(long, global = true)]
+    pub(crate) grouped: bool,
     /// The interface that leads to it [default: the only one that is up]
     #[arg(short, long, value_name = "IFACE", global = true)]
     pub(crate) iface: Option<String>,

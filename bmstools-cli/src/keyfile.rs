@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bmstools_proto::keys::PrivateKey;
+use bmstools_proto::v2::identity::{Identity, PublicKey};
 use zeroize::Zeroizing;
 
 /// The key's file: the one named, else the environment's, else the default.
@@ -19,12 +20,41 @@ pub(crate) fn path(named: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Reads the private key in `path`.
+/// Reads the private key in `path` for version 1.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, holds no key, or lets others read it.
+/// Where the file cannot be read, holds no key of RSA, or lets others read it.
 pub(crate) fn load(path: &Path) -> Result<PrivateKey> {
+    PrivateKey::from_pem(&read(path)?)
+        .with_context(|| format!("{} is no usable private key", path.display()))
+}
+
+/// Reads the private key in `path` for version 2.
+///
+/// # Errors
+///
+/// Where the file cannot be read, holds no key that version 2 can use, or lets others
+/// read it.
+pub(crate) fn identity(path: &Path) -> Result<Identity> {
+    Identity::from_pem(&read(path)?).with_context(|| format!("the key {}", path.display()))
+}
+
+/// Reads the public key in `path` for version 2.
+///
+/// # Errors
+///
+/// Where the file cannot be read or holds no key that version 2 can use.
+pub(crate) fn public(path: &Path) -> Result<PublicKey> {
+    let shown = path.display();
+    let mut pem = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_KEY).read_to_string(&mut pem))
+        .with_context(|| format!("cannot read the agent's key {shown}"))?;
+    PublicKey::from_pem(&pem).with_context(|| format!("the agent's key {shown}"))
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>> {
     let shown = path.display();
     let file = File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => anyhow::anyhow!(
@@ -45,7 +75,7 @@ pub(crate) fn load(path: &Path) -> Result<PrivateKey> {
     file.take(LONGEST_KEY)
         .read_to_string(&mut pem)
         .with_context(|| format!("cannot read the key {shown}"))?;
-    PrivateKey::from_pem(&pem).with_context(|| format!("{shown} is no usable private key"))
+    Ok(pem)
 }
 
 /// The variable that names the private key's file.

@@ -8,6 +8,7 @@ mod chunk;
 mod connect;
 mod exec;
 mod interface;
+mod inventory;
 mod keyfile;
 mod keygen;
 mod output;
@@ -63,7 +64,7 @@ fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     runtime.block_on(async {
         let mut signals = Signals::catch().context("cannot catch signals")?;
         match cli.common.proto.dialect() {
-            None => v2::run(&cli.common, &cli.command, output, &mut signals).await,
+            None => v2::run(&cli.common, cli.command, output, &mut signals).await,
             Some(dialect) => v1(&cli.common, dialect, cli.command, output, &mut signals).await,
         }
     })

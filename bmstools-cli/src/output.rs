@@ -101,7 +101,7 @@ impl Output {
 }
 
 /// `head` and its like close the pipe when they have seen enough.
-fn write_all(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
     match to.write_all(bytes).and_then(|()| to.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(io::Error::new(error.kind(), format!("cannot write the output: {error}")))
@@ -112,7 +112,7 @@ fn write_all(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// The message in one line, with nothing that a terminal would obey: parts of it
 /// are in the words of an agent, which may be anybody.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let lines = message.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
     let mut shown = String::new();
     for c in lines.collect::<Vec<_>>().join("; ").chars() {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 /// A progress bar on standard error, where that is a terminal. Gone when dropped.
 #[derive(Debug)]
@@ -15,13 +15,28 @@ impl Progress {
     /// A bar for `size` bytes; none where `quiet` or not on a terminal.
     pub(crate) fn new(size: u64, quiet: bool) -> Self {
         if quiet || !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
+            return Self::hidden();
         }
         let bar = ProgressBar::new(size);
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
         }
         Self { bar }
+    }
+
+    /// A bar for `size` bytes among others, behind a name.
+    pub(crate) fn among(bars: &MultiProgress, name: &str, size: u64) -> Self {
+        let bar = bars.add(ProgressBar::new(size));
+        if let Ok(style) = ProgressStyle::with_template(NAMED) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        Self { bar }
+    }
+
+    /// No bar.
+    pub(crate) fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden() }
     }
 
     /// Shows that `bytes` have arrived.
@@ -81,13 +96,18 @@ impl Summary {
 const TEMPLATE: &str =
     "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
 
+/// The same behind a name.
+const NAMED: &str =
+    "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_template_of_the_bar_is_valid() {
+    fn the_templates_of_the_bars_are_valid() {
         ProgressStyle::with_template(TEMPLATE).unwrap();
+        ProgressStyle::with_template(NAMED).unwrap();
     }
 
     #[test]

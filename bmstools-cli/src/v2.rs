@@ -1,39 +1,28 @@
 //! What the command does over version 2, on any number of servers at once.
 
-pub(crate) mod connect;
+mod connect;
 pub(crate) mod exec;
+mod fleet;
 mod host;
+mod interrupts;
 pub(crate) mod jobs;
 pub(crate) mod ping;
+mod plan;
 pub(crate) mod pull;
 pub(crate) mod push;
+mod show;
 pub(crate) mod status;
 mod tty;
 
 use anyhow::anyhow;
 
-use crate::args::{Command, Common};
-use crate::output::{Failure, Output};
-use crate::signals::Signals;
+use crate::args::Command;
+use crate::output::Failure;
 
+pub(crate) use self::fleet::run;
 pub(crate) use self::host::Host;
 
-/// Does what `command` says on every target; returns the worst exit code.
-///
-/// # Errors
-///
-/// Where the targets cannot be told, or the only one fails.
-pub(crate) async fn run(
-    common: &Common,
-    command: &Command,
-    output: &Output,
-    signals: &mut Signals,
-) -> Result<u8, Failure> {
-    let _ = (common, output, signals);
-    let host = connect::connect()?;
-    on_host(&host, command).await
-}
-
+/// Does what `command` says on one server; returns the exit code.
 async fn on_host(host: &Host, command: &Command) -> Result<u8, Failure> {
     match command {
         Command::Exec(args) => exec::run(host, args).await,
@@ -47,4 +36,9 @@ async fn on_host(host: &Host, command: &Command) -> Result<u8, Failure> {
         Command::Status(args) => status::run(host, args).await,
         Command::Bench(_) | Command::Keygen(_) => Err(anyhow!("not there yet").into()),
     }
+}
+
+/// Whether the command gets signals itself, by [`Host::signal`].
+fn takes_signals(command: &Command) -> bool {
+    matches!(command, Command::Exec(_))
 }
