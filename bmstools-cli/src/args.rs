@@ -126,9 +126,31 @@ pub(crate) struct KeygenArgs {
     /// Where the two files go; made if missing, for its owner alone
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Length of the RSA key in bits; 1024 only for deployed peers
-    #[arg(long, value_name = "N", default_value = "2048")]
-    pub(crate) bits: usize,
+    /// What kind of key: v1 needs rsa, v2 takes any, and handshakes fastest with ed25519
+    #[arg(long = "type", value_enum, default_value = "rsa", value_name = "TYPE")]
+    pub(crate) kind: KeyKind,
+    /// Length of an RSA key in bits; 1024 only for deployed peers [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub(crate) bits: Option<usize>,
+}
+
+/// A kind of key as the command line names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum KeyKind {
+    Rsa,
+    P256,
+    Ed25519,
+}
+
+impl KeyKind {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rsa => "rsa",
+            Self::P256 => "p256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
 }
 
 /// A dialect as the command line names it.

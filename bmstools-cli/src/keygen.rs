@@ -7,55 +7,108 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bmstools_proto::keys::PrivateKey;
+use bmstools_proto::v2::identity::{self, Identity, KeyType};
 use rand::rngs::OsRng;
 use serde_json::json;
+use zeroize::Zeroizing;
 
-use crate::args::KeygenArgs;
-use crate::output::Output;
+use crate::args::{KeyKind, KeygenArgs};
+use crate::output::{Failure, Output};
 
 /// Makes a key pair and says where each half belongs.
 ///
 /// # Errors
 ///
 /// Where one of the files exists already or cannot be written.
-pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<u8> {
-    if !(SHORTEST..=LONGEST).contains(&args.bits) {
-        bail!(
-            "a key of {} bits is refused: {SHORTEST} to {LONGEST} are possible, 2048 is usual",
-            args.bits
-        );
-    }
-    if args.bits < SAFE {
-        output.warn(&format!(
-            "a key of {} bits can be broken; use it for deployed peers that take no other",
-            args.bits
-        ));
+pub(crate) fn run(args: &KeygenArgs, output: &Output) -> Result<u8, Failure> {
+    let bits = match (args.kind, args.bits) {
+        (KeyKind::Rsa, bits) => Some(bits.unwrap_or(SAFE)),
+        (_, None) => None,
+        (_, Some(_)) => return Err(Failure::Usage("--bits is for --type rsa alone".into())),
+    };
+    if let Some(bits) = bits {
+        check_bits(bits, output)?;
     }
     let files = Files::new(&args.directory);
     files.check_absent()?;
-    let key = PrivateKey::generate(args.bits, &mut OsRng).context("cannot make a key")?;
-    let public = key.public_key();
-    files.create(&key.to_pem(), &public.to_pem())?;
+    let pair = Pair::generate(args.kind, bits.unwrap_or(SAFE))?;
+    files.create(&pair.private, &pair.public)?;
 
-    let (private, public_file) = (files.private.display(), files.public.display());
-    let fingerprint = public.fingerprint();
+    let (private, public) = (files.private.display(), files.public.display());
+    let Pair { fingerprint, kind, .. } = &pair;
+    let only_v2 =
+        if bits.is_none() { " v1 needs a key of RSA: this one is for v2 alone." } else { "" };
     output.result(
         json!({
             "private": private.to_string(),
-            "public": public_file.to_string(),
+            "public": public.to_string(),
             "fingerprint": fingerprint,
-            "bits": public.bits(),
+            "type": args.kind.name(),
+            "bits": bits,
         }),
         &format!(
-            "{private}: the private key, {} bits, {fingerprint}\n\
-             {public_file}: the public key\n\
-             Copy the public key to /usr/lib/bmstools/auth/public.pem on each server. Keep the \
-             private key on the operator's host: name it with --key, or in the environment as \
-             BMSTOOLS_KEY.",
-            public.bits(),
+            "{private}: the private key, {kind}, {fingerprint}\n\
+             {public}: the public key\n\
+             Copy both to {SERVER_DIRECTORY}/ on each server, as private.pem and public.pem: \
+             by them the agent knows you, and you know the agent. Name the private key here \
+             with --key, or in the environment as BMSTOOLS_KEY.{only_v2}\n\
+             To keep your private key off the servers, make a pair on each as well, put your \
+             public key into its {SERVER_DIRECTORY}/authorized_keys.d/, and name the server's \
+             public key here with --agent-key.",
         ),
     )?;
     Ok(0)
+}
+
+fn check_bits(bits: usize, output: &Output) -> Result<()> {
+    if !(SHORTEST..=LONGEST).contains(&bits) {
+        bail!(
+            "a key of {bits} bits is refused: {SHORTEST} to {LONGEST} are possible, 2048 is usual"
+        );
+    }
+    if bits < SAFE {
+        output.warn(&format!(
+            "a key of {bits} bits can be broken, and v2 does not take it; use it for deployed \
+             peers that take no other"
+        ));
+    }
+    Ok(())
+}
+
+/// A new pair as PEM.
+struct Pair {
+    private: Zeroizing<String>,
+    public: String,
+    fingerprint: String,
+    /// For people.
+    kind: String,
+}
+
+impl Pair {
+    fn generate(kind: KeyKind, bits: usize) -> Result<Self> {
+        let kind = match kind {
+            KeyKind::Rsa => {
+                let key = PrivateKey::generate(bits, &mut OsRng).context("cannot make a key")?;
+                let public = key.public_key();
+                return Ok(Self {
+                    private: key.to_pem(),
+                    public: public.to_pem(),
+                    fingerprint: public.fingerprint(),
+                    kind: format!("RSA {}", public.bits()),
+                });
+            }
+            KeyKind::P256 => KeyType::P256,
+            KeyKind::Ed25519 => KeyType::Ed25519,
+        };
+        let private = identity::generate(kind).context("cannot make a key")?;
+        let public = Identity::from_pem(&private).context("cannot make a key")?.public_key();
+        Ok(Self {
+            private,
+            public: public.to_pem(),
+            fingerprint: public.fingerprint(),
+            kind: public.kind(),
+        })
+    }
 }
 
 struct Files {
@@ -128,11 +181,13 @@ fn exists(path: &Path) -> anyhow::Error {
     )
 }
 
+/// Where agents look for keys.
+const SERVER_DIRECTORY: &str = "/usr/lib/bmstools/auth";
 /// The weakest key that deployed peers have, in bits.
 const SHORTEST: usize = 1024;
 /// The longest key that agents read, in bits.
 const LONGEST: usize = 8192;
-/// Shorter ones get a warning (NIST SP 800-131A).
+/// Shorter ones get a warning (NIST SP 800-131A); the length where none is given.
 const SAFE: usize = 2048;
 
 #[cfg(test)]

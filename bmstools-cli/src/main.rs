@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     if let Command::Keygen(args) = &cli.command {
-        return Ok(keygen::run(args, output)?);
+        return keygen::run(args, output);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -25,7 +25,7 @@ pub(crate) async fn run(
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let mut times = Vec::new();
-    for number in 0..args.count {
+    for number in 0..args.count.unwrap_or(1) {
         if number > 0
             && let Outcome::Signal(signal) = stop::wait(sleep(PAUSE), None, signals).await
         {

@@ -1,5 +1,6 @@
 //! What the command does over version 2, on any number of servers at once.
 
+mod ask;
 mod connect;
 pub(crate) mod exec;
 mod fleet;
@@ -35,6 +36,16 @@ async fn on_host(host: &Host, command: &Command) -> Result<u8, Failure> {
         Command::Ping(args) => ping::run(host, args).await,
         Command::Status(args) => status::run(host, args).await,
         Command::Bench(_) | Command::Keygen(_) => Err(anyhow!("not there yet").into()),
+    }
+}
+
+/// Refuses what makes no sense, before anything is sent.
+fn check(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Exec(args) => args.check(),
+        Command::Push(args) => args.check(),
+        Command::Pull(args) => args.check(),
+        _ => Ok(()),
     }
 }
 

@@ -31,6 +31,15 @@ impl ExecArgs {
     pub(crate) fn only_v2(&self) -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// Refuses what makes no sense, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// Runs the command there; returns its exit code.

