@@ -84,6 +84,7 @@ async fn answer(shared: Arc<Shared>, session: Session, mut send: SendStream, mut
         }
         Ok(Some(Request::Status(request))) => status::serve(&shared, request, send).await,
         Ok(Some(Request::Ping(request))) => status::pong(request, send, recv).await,
+        Ok(Some(Request::Measure(request))) => status::measure(request, send, recv).await,
         Ok(Some(_)) | Err(SessionError::Malformed(_)) => refuse(&mut send, unknown()).await,
         Ok(None) => {}
         Err(reason) => debug!(peer = %session.peer(), %reason, "a request did not arrive"),

@@ -1,6 +1,7 @@
 //! What the command does over version 2, on any number of servers at once.
 
 mod ask;
+mod bench;
 mod connect;
 pub(crate) mod exec;
 mod fleet;
@@ -35,7 +36,8 @@ async fn on_host(host: &Host, command: &Command) -> Result<u8, Failure> {
         Command::Pull(args) => pull::run(host, args).await,
         Command::Ping(args) => ping::run(host, args).await,
         Command::Status(args) => status::run(host, args).await,
-        Command::Bench(_) | Command::Keygen(_) => Err(anyhow!("not there yet").into()),
+        Command::Bench(args) => bench::run(host, args).await,
+        Command::Keygen(_) => Err(anyhow!("a key is made here, on no server").into()),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bmstools_proto::v2::message::Answer;
-use bmstools_proto::v2::message::status::{Ping, Pong, Status, StatusRequest};
-use bmstools_session::{RecvStream, SendStream};
+use bmstools_proto::v2::message::status::{Measure, Measured, Ping, Pong, Status, StatusRequest};
+use bmstools_session::{RecvStream, SendStream, SessionError};
+use bytes::Bytes;
 use rustix::system::{sysinfo, uname};
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -46,6 +47,34 @@ fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
+/// Takes what comes and sends as many bytes as asked for.
+pub(crate) async fn measure(request: Measure, send: SendStream, recv: RecvStream) {
+    if let Err(error) = exchange(request, send, recv).await {
+        debug!(%error, "a measurement broke off");
+    }
+}
+
+async fn exchange(
+    Measure { back }: Measure,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), SessionError> {
+    let mut received = 0;
+    while let Some(data) = recv.read().await? {
+        received += data.len() as u64;
+    }
+    send.send(&Answer::Done(Measured { received })).await?;
+    let block = Bytes::from(vec![0; BLOCK]);
+    let mut left = back;
+    while left > 0 {
+        let len = left.min(BLOCK as u64);
+        send.write(block.slice(..len as usize)).await?;
+        left -= len;
+    }
+    send.finish();
+    Ok(())
+}
+
 /// Answers at once, as often as it is asked on this stream.
 pub(crate) async fn pong(first: Ping, mut send: SendStream, mut recv: RecvStream) {
     let mut next = first;
@@ -60,3 +89,6 @@ pub(crate) async fn pong(first: Ping, mut send: SendStream, mut recv: RecvStream
         };
     }
 }
+
+/// Bytes written at a time.
+const BLOCK: usize = 256 << 10;

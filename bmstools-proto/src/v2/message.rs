@@ -33,6 +33,9 @@ pub enum Request {
     /// Answer at once.
     #[n(5)]
     Ping(#[n(0)] status::Ping),
+    /// Take bytes and throw them away, then send some.
+    #[n(6)]
+    Measure(#[n(0)] status::Measure),
 }
 
 /// The first message of every answer. Where the agent knows nothing of a request, or

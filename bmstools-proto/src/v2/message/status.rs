@@ -95,6 +95,25 @@ pub struct Pong {
     pub number: u64,
 }
 
+/// Take what follows on the stream to its end and throw it away. The answer is a
+/// [`Measured`], with as many bytes behind it as are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Measure {
+    /// Bytes to send back, of any value.
+    #[n(0)]
+    pub back: u64,
+}
+
+/// What arrived for a [`Measure`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[cbor(map)]
+pub struct Measured {
+    /// Bytes.
+    #[n(0)]
+    pub received: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
