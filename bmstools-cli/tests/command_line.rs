@@ -41,10 +41,22 @@ fn help_teaches_with_examples_and_exit_codes() {
     let output = bmstools(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stderr(&output), "");
-    for words in ["exec", "push", "ping", "keygen", "Examples:", "Exit codes:", "AF_PACKET"] {
+    for words in [
+        "exec",
+        "push",
+        "pull",
+        "ping",
+        "status",
+        "keygen",
+        "hosts.toml",
+        "@GROUP",
+        "Examples:",
+        "Exit codes:",
+        "AF_PACKET",
+    ] {
         assert!(stdout(&output).contains(words), "{words}");
     }
-    for command in ["exec", "push", "ping", "keygen"] {
+    for command in ["exec", "push", "pull", "ping", "status", "bench", "keygen"] {
         assert_eq!(bmstools(&[command, "--help"]).status.code(), Some(0), "{command}");
     }
     assert!(stdout(&bmstools(&["--version"])).starts_with("bmstools "));
@@ -55,9 +67,7 @@ fn arguments_that_clap_refuses_exit_with_2() {
     for (arguments, words) in [
         (&[][..], "Usage"),
         (&["nonsense"], "nonsense"),
-        (&["-t", "server1", "ping"], "six pairs"),
-        (&["-t", "52:54:00:aa:bb:01@4095", "ping"], "1 to 4094"),
-        (&["-t", "01:00:5e:00:00:01", "ping"], "one host"),
+        (&["-t", MAC, "--parallel", "0", "ping"], "parallel"),
         (&["-t", MAC, "exec"], "CMD"),
         (&["-t", MAC, "exec", "--timeout", "-1", "--", "ls"], "timeout"),
         (&["-t", MAC, "ping", "-c", "0"], "0"),
@@ -71,8 +81,51 @@ fn arguments_that_clap_refuses_exit_with_2() {
 }
 
 #[test]
+fn targets_that_make_no_sense_exit_with_2() {
+    for proto in ["v1", "v2"] {
+        for (target, words) in [
+            ("52:54:00:aa:bb", "six pairs"),
+            ("52:54:00:aa:bb:01@4095", "1 to 4094"),
+            ("01:00:5e:00:00:01", "one host"),
+        ] {
+            assert_fails(&["--proto", proto, "-t", target, "ping"], 2, &[words]);
+        }
+        assert_fails(&["--proto", proto, "-t", "server1", "ping"], 2, &["server1", "MAC"]);
+    }
+}
+
+#[test]
+fn the_inventory_names_servers_and_groups() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hosts.toml");
+    fs::write(&file, "[hosts.web01]\nmac = '52:54:00:aa:bb:01'\ninterface = 'nothing'").unwrap();
+    let file = file.to_str().unwrap();
+    for (target, code, words) in [
+        ("web1", 2, &["did you mean web01?", file][..]),
+        ("@web", 2, &["no group @web"]),
+        // It gets as far as the key.
+        ("web01", 255, &["/nonexistent/private.pem"]),
+    ] {
+        assert_fails(&["--inventory", file, "-t", target, "ping"], code, words);
+    }
+    assert_fails(&["--inventory", "/nonexistent", "-t", "a", "ping"], 255, &["/nonexistent"]);
+}
+
+#[test]
+fn version_1_refuses_what_only_version_2_has() {
+    let v1 = |arguments: &[&str], words: &[&str]| {
+        assert_fails(&[&["--proto", "v1", "-t", MAC, "-i", "lo"], arguments].concat(), 2, words);
+    };
+    v1(&["ping", "--interval", "1"], &["--interval", "--proto"]);
+    v1(&["status"], &["version 2"]);
+    v1(&["pull", "/etc/hostname", "x"], &["version 2"]);
+    v1(&["-t", "52:54:00:aa:bb:02", "ping"], &["one server at a time", "2"]);
+}
+
+#[test]
 fn arguments_that_do_not_fit_together_exit_with_2() {
     assert_fails(&["ping"], 2, &["-t MAC"]);
+    assert_fails(&["--proto", "v1", "ping"], 2, &["-t MAC"]);
     assert_fails(
         &["-t", MAC, "-i", "lo", "--proto", "v1-deployed", "ping"],
         2,
@@ -80,8 +133,16 @@ fn arguments_that_do_not_fit_together_exit_with_2() {
     );
     let target = format!("{MAC}%eth7");
     assert_fails(&["-t", &target, "--iface", "eth8", "ping"], 2, &["eth7", "eth8"]);
-    assert_fails(&["-t", MAC, "-i", "lo", "exec", "--shell", "--", "a", "b"], 2, &["--shell"]);
-    assert_fails(&["-t", MAC, "-i", "lo", "push", "/etc/passwd", "tmp/x"], 2, &["absolute"]);
+    assert_fails(
+        &["-t", MAC, "-i", "lo", "--proto", "v1", "exec", "--shell", "--", "a", "b"],
+        2,
+        &["--shell"],
+    );
+    assert_fails(
+        &["-t", MAC, "-i", "lo", "--proto", "v1", "push", "/etc/passwd", "tmp/x"],
+        2,
+        &["absolute"],
+    );
 }
 
 #[test]
@@ -110,7 +171,7 @@ fn what_cannot_be_pushed_is_refused_before_anything_is_sent() {
     fs::write(&short, [0; 31]).unwrap();
     let push = |local: &Path, words: &[&str]| {
         let local = local.to_str().unwrap();
-        assert_fails(&["-t", MAC, "-i", "lo", "push", local, "/tmp/"], 255, words);
+        assert_fails(&["-t", MAC, "-i", "lo", "--proto", "v1", "push", local, "/tmp/"], 255, words);
     };
     push(&short, &["31 bytes", "v1-deployed", "v2"]);
     push(directory.path(), &["directory", "v2"]);
@@ -124,6 +185,7 @@ fn errors_are_json_on_standard_output_where_asked_for() {
         (&["--json", "-t", MAC, "-i", "lo", "ping"][..], 255, "keygen"),
         (&["--json", "ping"], 2, "which server"),
         (&["--json", "-t", "server1", "ping"], 2, "server1"),
+        (&["--json", "--proto", "v1", "-t", "server1", "ping"], 2, "server1"),
     ] {
         let output = bmstools(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
@@ -153,7 +215,9 @@ fn keygen_makes_a_pair_once_and_says_where_it_belongs() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("1024 bits can be broken"), "{}", stderr(&output));
     assert!(stdout(&output).contains("SHA256:"));
-    assert!(stdout(&output).contains("/usr/lib/bmstools/auth/public.pem"));
+    for words in ["/usr/lib/bmstools/auth/", "authorized_keys.d", "--agent-key", "RSA 1024"] {
+        assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
+    }
 
     let mode = |name: &str| path.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("private.pem"), mode("public.pem"), mode("")), (0o600, 0o644, 0o700));
@@ -174,6 +238,25 @@ fn keygen_tells_programs_the_fingerprint() {
     assert_eq!(object["bits"], 2048);
     assert!(object["fingerprint"].as_str().unwrap().starts_with("SHA256:"));
     assert!(Path::new(object["private"].as_str().unwrap()).is_file());
+}
+
+#[test]
+fn keygen_makes_keys_of_every_type() {
+    for (kind, shown) in [("rsa", "RSA 2048"), ("p256", "ECDSA P-256"), ("ed25519", "Ed25519")] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        let output = bmstools(&["keygen", path, "--type", kind]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).contains(shown), "{}", stdout(&output));
+        assert_eq!(stdout(&output).contains("for v2 alone"), kind != "rsa");
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        assert!(read("private.pem").contains("PRIVATE KEY"));
+        assert!(read("public.pem").contains("BEGIN PUBLIC KEY"));
+    }
+    let new = tempfile::tempdir().unwrap().path().join("new");
+    let bits = ["keygen", new.to_str().unwrap(), "--type", "ed25519", "--bits", "2048"];
+    assert_fails(&bits, 2, &["--bits"]);
+    assert!(!new.exists());
 }
 
 #[test]

@@ -98,16 +98,8 @@ impl Shown {
                 Stream::Stderr => stderr.write_all(bytes),
             };
         }
-        let pending = &mut state.lines[stream as usize];
-        pending.extend_from_slice(bytes);
-        let complete = match pending.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) => at + 1,
-            None if pending.len() >= LONGEST_LINE => pending.len(),
-            None => return Ok(()),
-        };
-        let text = behind(&screen.padded(&self.name), &pending[..complete]);
-        pending.drain(..complete);
-        screen.write(stream, &text)
+        let lines = complete(&mut state.lines[stream as usize], bytes);
+        screen.write(stream, &behind(&screen.padded(&self.name), &lines))
     }
 
     /// Shows what is left: the host is done.
@@ -151,6 +143,17 @@ impl fmt::Debug for Shown {
     }
 }
 
+/// Adds `bytes` to what has come of a line, and takes the lines that are complete.
+fn complete(pending: &mut Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    pending.extend_from_slice(bytes);
+    let end = match pending.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => at + 1,
+        None if pending.len() >= LONGEST_LINE => pending.len(),
+        None => 0,
+    };
+    pending.drain(..end).collect()
+}
+
 /// Each line of `bytes` behind `name`, all of them ended.
 fn behind(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len() + name.len() + 3);
@@ -182,14 +185,12 @@ mod tests {
 
     #[test]
     fn a_line_is_held_until_it_is_complete_or_too_long() {
-        let screen = Screen::new(["a"].into_iter(), false, false);
-        let shown = Shown::new("a");
-        shown.take(&screen, Stream::Stdout, b"no end").unwrap();
-        assert_eq!(shown.lock().lines[0], b"no end");
-        shown.take(&screen, Stream::Stdout, b" yet\nnext").unwrap();
-        assert_eq!(shown.lock().lines[0], b"next");
-        shown.take(&screen, Stream::Stderr, &vec![b'x'; LONGEST_LINE]).unwrap();
-        assert!(shown.lock().lines[1].is_empty());
+        let mut pending = Vec::new();
+        assert_eq!(complete(&mut pending, b"no end"), b"");
+        assert_eq!(complete(&mut pending, b" yet\nand\nnext"), b"no end yet\nand\n");
+        assert_eq!(pending, b"next");
+        assert_eq!(complete(&mut pending, &vec![b'x'; LONGEST_LINE]).len(), LONGEST_LINE + 4);
+        assert_eq!(pending, b"");
     }
 
     #[test]
