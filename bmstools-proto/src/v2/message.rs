@@ -73,7 +73,7 @@ pub enum FailureCode {
     /// The request makes no sense.
     #[n(1)]
     Invalid,
-    /// No such file, job, user, command.
+    /// No such file, directory, job or user.
     #[n(2)]
     NotFound,
     /// The system forbids it.
@@ -100,4 +100,10 @@ pub enum FailureCode {
     /// The agent does not do this.
     #[n(10)]
     Unsupported,
+    /// There is no such command.
+    #[n(11)]
+    NoCommand,
+    /// The command cannot be run.
+    #[n(12)]
+    NotRunnable,
 }
