@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) opens: Opens,
     /// Limits on commands.
     pub(crate) exec: Exec,
+    /// Where jobs are kept, and how many.
+    pub(crate) jobs: Jobs,
 }
 
 /// Versions of the protocol, at least one.
@@ -78,14 +80,28 @@ pub(crate) struct Exec {
     /// Commands at once, of all sessions, 1..=4096. 256: each costs processes
     /// and up to twice `max_output` of memory.
     pub(crate) max_commands: usize,
-    /// Bytes kept of standard output and of standard error each,
+    /// Bytes that version 1 keeps of standard output and of standard error each,
     /// 1024..=524288 (JSON makes it up to six times longer, and operators take
     /// 8 MiB). 262144: nobody reads more. The rest is read, counted and thrown
     /// away.
     pub(crate) max_output: usize,
     /// Time after which a command is killed, 1..=604800 s. 3600 s: longer work
-    /// belongs into the background, where it outlives its session.
+    /// belongs into the background, where it outlives its session. Version 1 only:
+    /// over version 2 operators say how long a command may take.
     pub(crate) timeout: Duration,
+}
+
+/// Where jobs are kept, and how many.
+#[derive(Clone, Debug)]
+pub(crate) struct Jobs {
+    /// A directory for each. It should not outlive the system, since a job does not.
+    pub(crate) directory: PathBuf,
+    /// Jobs that have ended and are remembered, 1..=10000. 64: the oldest make room, so
+    /// that nobody needs to clean up.
+    pub(crate) keep: usize,
+    /// Bytes kept of each output of a job, 0..=1099511627776. 16777216: `/run` is
+    /// memory; what writes more belongs into a file of its own.
+    pub(crate) max_output: u64,
 }
 
 /// The file as written: numbers unchecked, so that every wrong one gets an
@@ -101,6 +117,7 @@ struct File {
     sessions: SessionsTable,
     opens: OpensTable,
     exec: ExecTable,
+    jobs: JobsTable,
 }
 
 #[derive(Deserialize, Default)]
@@ -128,6 +145,14 @@ struct ExecTable {
     timeout: Option<Value>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct JobsTable {
+    directory: Option<PathBuf>,
+    keep: Option<Value>,
+    max_output: Option<Value>,
+}
+
 impl Config {
     /// The settings in `file`, or the defaults where there is none.
     ///
@@ -145,7 +170,7 @@ impl Config {
     /// The settings in `text`; defaults for what it does not name.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let file: File = toml::from_str(text)?;
-        let File { sessions, opens, exec, .. } = file;
+        let File { sessions, opens, exec, jobs, .. } = file;
         Ok(Self {
             interfaces: file.interfaces,
             link: file.link,
@@ -189,6 +214,11 @@ impl Config {
                     3600,
                     1..=604_800,
                 )?),
+            },
+            jobs: Jobs {
+                directory: jobs.directory.unwrap_or_else(|| PathBuf::from(JOBS_DIRECTORY)),
+                keep: number("jobs.keep", jobs.keep, 64, 1..=10_000)? as usize,
+                max_output: number("jobs.max_output", jobs.max_output, 1 << 24, 0..=1 << 40)?,
             },
         })
     }
@@ -236,6 +266,9 @@ fn rate(
 
 /// Where deployed peers keep their keys.
 const AUTH_DIR: &str = "/usr/lib/bmstools/auth";
+
+/// Goes with the system, as jobs do.
+const JOBS_DIRECTORY: &str = "/run/bmstools/jobs";
 
 #[cfg(test)]
 mod tests {

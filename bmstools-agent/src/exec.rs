@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bmstools_proto::response::{Code, ExecData, Response};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::capture::{Capture, Note};
@@ -32,6 +32,18 @@ impl Executor {
         Arc::new(Self { limits, slots })
     }
 
+    /// Room for one more command, as long as it is held.
+    ///
+    /// # Errors
+    ///
+    /// Where too many are running; says so.
+    pub(crate) fn slot(&self) -> Result<SemaphorePermit<'_>, String> {
+        self.slots.try_acquire().map_err(|_| {
+            let max = self.limits.max_commands;
+            format!("{max} commands are running already, which is exec.max_commands; try again")
+        })
+    }
+
     /// Runs `command` in `/bin/bash -c`, in a process group of its own, with an
     /// empty standard input, in `/`, in an environment of its own.
     ///
@@ -48,14 +60,9 @@ impl Executor {
         command: &[u8],
         mut stop: Pin<&mut S>,
     ) -> Result<Response, S::Output> {
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return Ok(Response::error(
-                Code::UnknownError,
-                format!(
-                    "{} commands are running already, which is exec.max_commands; try again",
-                    self.limits.max_commands
-                ),
-            ));
+        let _slot = match self.slot() {
+            Ok(slot) => slot,
+            Err(message) => return Ok(Response::error(Code::UnknownError, message)),
         };
         let running = match Running::start(command, &self.limits) {
             Ok(running) => running,

@@ -33,6 +33,9 @@ use crate::cli::{Cli, Command, RunArgs};
 use crate::config::Config;
 
 fn main() -> ExitCode {
+    if let Some(code) = v2::intercept() {
+        return code;
+    }
     let Command::Run(args) = Cli::parse().command;
     log_to_stderr(&args);
     match configured(&args).and_then(|config| run::run(&config)) {

@@ -203,8 +203,9 @@ const LONGEST_FRAME: usize = 3498;
 const BLOCKING_THREADS: usize = 64;
 /// Time for sessions' tasks to end.
 const LAST_TIME: Duration = Duration::from_secs(5);
-/// Two pipes and their other ends while it starts, and its pidfd.
-const FILES_PER_COMMAND: usize = 5;
+/// Three pipes and their other ends while it starts, the socket to its helper, and its
+/// pidfd.
+const FILES_PER_COMMAND: usize = 9;
 /// A file, its directory, and the directory once more for a hidden name.
 const FILES_PER_SESSION: usize = 3;
 /// Sockets, maps, programs, key files.

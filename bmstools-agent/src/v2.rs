@@ -4,6 +4,8 @@
 mod exec;
 mod files;
 mod jobs;
+mod launch;
+mod readiness;
 mod status;
 
 use std::convert::Infallible;
@@ -19,6 +21,8 @@ use crate::config::Config;
 use crate::exec::Executor;
 use crate::keys::Keys;
 use crate::session::Outbox;
+
+pub(crate) use self::launch::intercept;
 
 /// What all sessions share.
 pub(crate) struct Shared {
@@ -100,13 +104,17 @@ async fn refuse(send: &mut SendStream, failure: Failure) {
 }
 
 fn unknown() -> Failure {
-    Failure {
-        code: FailureCode::Unsupported,
-        message: format!(
+    failure(
+        FailureCode::Unsupported,
+        format!(
             "bmstools-agent {} does not know this request: is it older than bmstools?",
             env!("CARGO_PKG_VERSION")
         ),
-    }
+    )
+}
+
+fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
+    Failure { code, message: message.into() }
 }
 
 /// The code of a close that says so (docs/protocol-v2.md).

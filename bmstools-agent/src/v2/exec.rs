@@ -1,19 +1,314 @@
-//! Signatures first.
+//! Commands with their streams, over version 2.
 
+mod channels;
+pub(crate) mod leader;
+mod pump;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bmstools_proto::v2::message::exec::Exec;
+use bmstools_proto::v2::message::exec::{Control, Exec, Exited, Started};
+use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
 use bmstools_session::{RecvStream, SendStream, Session};
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
 
-use super::{Shared, refuse, unknown};
+use self::channels::{Pipes, Terminal};
+use self::leader::Leader;
+use super::launch::{self, Program, cannot};
+use super::{Shared, failure, jobs, refuse};
 
-/// Serves one request.
+/// Runs a command for as long as the operator keeps its direction of the request's
+/// stream open.
+///
+/// The command leads a session of its own. When the operator goes, its process group is
+/// ended with SIGHUP, and after two seconds with SIGKILL. Processes that have left the
+/// group live on, and so do those that a command leaves behind when it ends by itself;
+/// what they write after that is not waited for.
 pub(crate) async fn serve(
-    _shared: Arc<Shared>,
-    _session: Session,
-    _request: Exec,
+    shared: Arc<Shared>,
+    session: Session,
+    request: Exec,
     mut send: SendStream,
-    _recv: RecvStream,
+    recv: RecvStream,
 ) {
-    refuse(&mut send, unknown()).await;
+    send.set_priority(CONTROL_PRIORITY);
+    if request.detach {
+        match jobs::start(&shared, request).await {
+            Ok(started) => {
+                if send.send(&Answer::Done(started)).await.is_ok() {
+                    send.finish();
+                }
+            }
+            Err(failure) => refuse(&mut send, failure).await,
+        }
+        return;
+    }
+    let slot = match shared.executor.slot() {
+        Ok(slot) => slot,
+        Err(message) => return refuse(&mut send, failure(FailureCode::Limit, message)).await,
+    };
+    match start(&session, request).await {
+        Ok(running) => running.attend(send, recv).await,
+        Err(failure) => refuse(&mut send, failure).await,
+    }
+    drop(slot);
+}
+
+/// A command under way. Killed with its group when dropped.
+struct Running {
+    leader: Leader,
+    terminal: Option<Arc<Terminal>>,
+    input: JoinSet<()>,
+    outputs: JoinSet<bool>,
+    ended: watch::Sender<bool>,
+    time: Option<Duration>,
+}
+
+impl Running {
+    /// Serves the command's operator up to its end.
+    async fn attend(mut self, mut send: SendStream, mut recv: RecvStream) {
+        let started = Started { pid: self.leader.pid(), job: None };
+        if send.send(&Answer::Done(started)).await.is_err() {
+            return self.abandon().await;
+        }
+        let Some(timed_out) = self.until_end(&mut recv).await else {
+            return self.abandon().await;
+        };
+        if timed_out {
+            self.leader.signal(Signal::KILL);
+        }
+        let mut exited = exited(self.leader.reap(), timed_out);
+        self.ended.send_replace(true);
+        let mut held = false;
+        loop {
+            tokio::select! {
+                output = self.outputs.join_next() => match output {
+                    Some(output) => held |= output.unwrap_or_default(),
+                    None => break,
+                },
+                control = recv.receive::<Control>() => if !matches!(control, Ok(Some(_))) {
+                    return;
+                },
+            }
+        }
+        if held {
+            exited.why = Some(HELD.into());
+        }
+        // Nobody waits for it where this fails.
+        if send.send(&exited).await.is_ok() {
+            send.finish();
+        }
+    }
+
+    /// Obeys the operator until the command has ended; `None` where the operator has
+    /// gone. Whether the command's time was over.
+    async fn until_end(&self, recv: &mut RecvStream) -> Option<bool> {
+        let mut timed_out = false;
+        let mut deadline = self.time.map(|time| Instant::now() + time);
+        loop {
+            tokio::select! {
+                () = self.leader.ended() => return Some(timed_out),
+                control = recv.receive() => match control {
+                    Ok(Some(Control::Signal(number))) => self.signal(number),
+                    Ok(Some(Control::Resize(size))) => {
+                        if let Some(terminal) = &self.terminal {
+                            terminal.resize(size);
+                        }
+                    }
+                    _ => return None,
+                },
+                () = until(deadline) => {
+                    if timed_out {
+                        self.leader.signal(Signal::KILL);
+                        deadline = None;
+                    } else {
+                        self.leader.signal(Signal::TERM);
+                        self.leader.signal(Signal::CONT);
+                        deadline = Some(Instant::now() + KILL_AFTER);
+                    }
+                    timed_out = true;
+                }
+            }
+        }
+    }
+
+    fn signal(&self, number: u8) {
+        let Some(signal) = Signal::from_named_raw(number.into()) else { return };
+        match self.terminal.as_ref().and_then(|terminal| terminal.foreground()) {
+            Some(group) => leader::signal_group(group, signal),
+            None => self.leader.signal(signal),
+        }
+    }
+
+    /// Ends a command whose operator has gone.
+    async fn abandon(self) {
+        debug!(pid = self.leader.pid(), "a command's operator has gone");
+        let Self { leader, terminal, input, outputs, .. } = self;
+        // Closes the terminal, which hangs up whatever is on it.
+        drop((terminal, input, outputs));
+        leader.hang_up().await;
+    }
+}
+
+async fn start(session: &Session, request: Exec) -> Result<Running, Failure> {
+    check(&request)?;
+    let priority = if request.tty.is_some() { TERMINAL_PRIORITY } else { DATA_PRIORITY };
+    let Some(output) = request.output else { return Err(invalid("a command needs a stream")) };
+    let (to_operator, from_operator) = take(session, output, priority).await?;
+    let errors = match request.errors {
+        Some(_) if request.tty.is_some() => {
+            return Err(invalid("a terminal has no standard error of its own"));
+        }
+        Some(errors) => Some(take(session, errors, priority).await?.0),
+        None => None,
+    };
+    let time = request.timeout.map(Duration::from_millis);
+    let (ended, see_end) = watch::channel(false);
+    let (mut input, mut outputs) = (JoinSet::new(), JoinSet::new());
+    let fails = |error: std::io::Error| cannot("make the command's streams", &error);
+    if let Some(tty) = &request.tty {
+        let (terminal, ends) = Terminal::new(tty.size).map_err(fails)?;
+        let terminal = Arc::new(terminal);
+        let leader = launch(request, ends, session).await?;
+        input.spawn(pump::to_terminal(from_operator, Arc::clone(&terminal)));
+        outputs.spawn(pump::from_terminal(Arc::clone(&terminal), to_operator, see_end));
+        return Ok(Running { leader, terminal: Some(terminal), input, outputs, ended, time });
+    }
+    let (pipes, ends) = Pipes::new(errors.is_some()).map_err(fails)?;
+    let leader = launch(request, ends, session).await?;
+    input.spawn(pump::to_pipe(from_operator, pipes.input));
+    outputs.spawn(pump::from_pipe(pipes.output, to_operator, see_end.clone()));
+    if let (Some(from), Some(to)) = (pipes.errors, errors) {
+        outputs.spawn(pump::from_pipe(from, to, see_end));
+    }
+    Ok(Running { leader, terminal: None, input, outputs, ended, time })
+}
+
+/// The operator's stream of that number.
+pub(crate) async fn take(
+    session: &Session,
+    id: u32,
+    priority: u8,
+) -> Result<(SendStream, RecvStream), Failure> {
+    let taken = timeout(STREAM_TIME, session.take_stream(id)).await;
+    let Ok(Ok((send, recv))) = taken else {
+        return Err(failure(FailureCode::Invalid, format!("there is no stream {id} to take")));
+    };
+    send.set_priority(priority);
+    Ok((send, recv))
+}
+
+/// Refuses what can be no command.
+pub(crate) fn check(request: &Exec) -> Result<(), Failure> {
+    let texts = request.argv.iter().chain(&request.cwd);
+    let values = request.env.iter().map(|variable| &variable.value);
+    let term = request.tty.iter().map(|tty| &tty.term);
+    if texts.chain(values).chain(term).any(|bytes| bytes.contains(&0)) {
+        return Err(invalid("a zero byte cannot be part of an argument, a variable or a path"));
+    }
+    let bad = |name: &[u8]| name.is_empty() || name.contains(&b'=') || name.contains(&0);
+    if let Some(variable) = request.env.iter().find(|variable| bad(&variable.name)) {
+        let name = String::from_utf8_lossy(&variable.name);
+        return Err(invalid(&format!("a variable of the environment cannot be called {name:?}")));
+    }
+    if request.argv.is_empty() && request.tty.is_none() {
+        return Err(invalid("there is no command to run"));
+    }
+    if request.argv.first().is_some_and(|name| name.is_empty()) && !request.shell {
+        return Err(failure(FailureCode::NoCommand, "the command's name is empty"));
+    }
+    Ok(())
+}
+
+fn invalid(message: &str) -> Failure {
+    failure(FailureCode::Invalid, message)
+}
+
+async fn launch(request: Exec, ends: Vec<OwnedFd>, session: &Session) -> Result<Leader, Failure> {
+    let (child, socket) = launch::helper(launch::CHILD)?;
+    let leader = Leader::new(child).map_err(|error| cannot("watch the command", &error))?;
+    let program = Program::from(request);
+    let begun = spawn_blocking(move || launch::begin::<()>(&socket, &program, &ends));
+    let ended = |reason: &dyn std::fmt::Display| failure(FailureCode::Other, reason.to_string());
+    tokio::select! {
+        begun = begun => begun.map_err(|error| ended(&error))??,
+        // Dropping the helper ends the other branch, on its thread.
+        reason = session.closed() => return Err(ended(&reason)),
+    }
+    Ok(leader)
+}
+
+/// How a process ended.
+pub(crate) fn exited(status: std::io::Result<ExitStatus>, timed_out: bool) -> Exited {
+    let Ok(status) = status else {
+        let why = Some("the system did not say how the command ended".into());
+        return Exited { timed_out, why, ..Exited::default() };
+    };
+    Exited {
+        code: status.code().and_then(|code| u8::try_from(code).ok()),
+        signal: status.signal().and_then(|signal| u8::try_from(signal).ok()),
+        core: status.core_dumped(),
+        timed_out,
+        why: None,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Before everything else: what steers a command must not wait for what it writes.
+pub(crate) const CONTROL_PRIORITY: u8 = 240;
+/// What somebody waits for at a prompt.
+const TERMINAL_PRIORITY: u8 = 224;
+/// Before files.
+pub(crate) const DATA_PRIORITY: u8 = 160;
+/// Time between a request and the streams that it names.
+const STREAM_TIME: Duration = Duration::from_secs(10);
+/// Time for a command to end after its time was over.
+pub(crate) const KILL_AFTER: Duration = Duration::from_secs(5);
+const HELD: &str = "a background process still holds the output, which was not waited for";
+
+#[cfg(test)]
+mod tests {
+    use bmstools_proto::v2::message::exec::Variable;
+
+    use super::*;
+
+    fn request(argv: &[&[u8]]) -> Exec {
+        let argv = argv.iter().map(|argument| argument.to_vec().into()).collect();
+        Exec { argv, ..Exec::default() }
+    }
+
+    #[test]
+    fn what_the_system_cannot_pass_on_is_refused() {
+        check(&request(&[b"a", b"", b"\xff\n="])).unwrap();
+        check(&request(&[])).unwrap_err();
+        assert_eq!(check(&request(&[b""])).unwrap_err().code, FailureCode::NoCommand);
+        check(&request(&[b"a", b"b\0c"])).unwrap_err();
+        check(&Exec { cwd: Some(b"/a\0".to_vec().into()), ..request(&[b"a"]) }).unwrap_err();
+        for (name, value) in [(&b""[..], &b"x"[..]), (b"a=b", b"x"), (b"a\0", b"x"), (b"a", b"\0")]
+        {
+            let variable = Variable { name: name.to_vec().into(), value: value.to_vec().into() };
+            check(&Exec { env: vec![variable], ..request(&[b"a"]) }).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_status_is_a_code_or_a_signal_and_says_whether_a_core_was_left() {
+        let exited = |raw| exited(Ok(ExitStatus::from_raw(raw)), false);
+        assert_eq!((exited(3 << 8).code, exited(3 << 8).signal), (Some(3), None));
+        let dumped = exited(0x80 | 11);
+        assert_eq!((dumped.code, dumped.signal, dumped.core), (None, Some(11), true));
+    }
 }

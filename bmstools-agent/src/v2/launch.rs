@@ -1,0 +1,147 @@
+//! Programs start through a helper, this program again under a hidden name: it
+//! becomes the command only after it has a session, a terminal, a user and a directory.
+//!
+//! A socket is the helper's standard input. It brings what to run and the descriptors
+//! to run it with, and takes back why that failed. It is closed when the helper becomes
+//! the command, which says that it did.
+
+pub(crate) mod account;
+pub(crate) mod child;
+pub(crate) mod socket;
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use bmstools_proto::v2::message::exec::{Exec, Variable};
+use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use super::jobs::keeper;
+use crate::v2::failure;
+
+/// What a helper becomes.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Program {
+    /// As in a request.
+    #[n(0)]
+    pub(crate) argv: Vec<ByteVec>,
+    /// As in a request.
+    #[n(1)]
+    pub(crate) shell: bool,
+    /// What comes on top of the account's environment.
+    #[n(2)]
+    pub(crate) env: Vec<Variable>,
+    /// Where to run; `/` where there is none.
+    #[n(3)]
+    pub(crate) cwd: Option<ByteVec>,
+    /// As whom to run.
+    #[n(4)]
+    pub(crate) user: Option<String>,
+    /// `TERM`, where its standard input is a terminal.
+    #[n(5)]
+    pub(crate) term: Option<ByteVec>,
+}
+
+impl From<Exec> for Program {
+    fn from(request: Exec) -> Self {
+        let Exec { argv, shell, env, cwd, user, tty, .. } = request;
+        Self { argv, shell, env, cwd, user, term: tty.map(|tty| tty.term) }
+    }
+}
+
+/// Does a helper's work, where the command line asks for it.
+pub(crate) fn intercept() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let name = arguments.next()?;
+    if name == CHILD && arguments.next().is_none() {
+        return Some(child::main());
+    }
+    (name == KEEPER && arguments.next().is_none()).then(keeper::main)
+}
+
+/// A helper that has been started and waits for its task. It is not in a process group
+/// of its own yet.
+///
+/// A command is killed when the thread that calls this ends.
+pub(crate) fn helper(name: &str) -> Result<(Child, UnixStream), Failure> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| cannot("make a socket", &error))?;
+    let child = Command::new(THIS_PROGRAM)
+        .arg0(OsString::from("bmstools-agent"))
+        .arg(name)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| cannot(&format!("start {THIS_PROGRAM}"), &error))?;
+    Ok((child, ours))
+}
+
+/// Lets a helper begin, and waits until it has become the command or failed. Blocks.
+///
+/// # Errors
+///
+/// Where it failed; its words. It has ended then, or is about to.
+pub(crate) fn begin<T>(
+    socket: &UnixStream,
+    task: &impl Encode<()>,
+    descriptors: &[OwnedFd],
+) -> Result<T, Failure>
+where
+    T: for<'b> Decode<'b, ()>,
+{
+    let broken = |error: &std::io::Error| cannot("hand a command over", error);
+    socket.set_read_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
+    socket.set_write_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
+    socket::send(socket, task, descriptors).map_err(|error| broken(&error))?;
+    let answers = socket::receive_all(socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => failure(
+            FailureCode::TimedOut,
+            format!("the command did not start within {} s", START_LIMIT.as_secs()),
+        ),
+        _ => broken(&error),
+    })?;
+    let mut decoder = minicbor::Decoder::new(&answers);
+    let mut done = None;
+    while decoder.position() < answers.len() {
+        match decoder.decode::<Answer<T>>() {
+            Ok(Answer::Done(answer)) => done = Some(answer),
+            Ok(Answer::Failed(failure)) => return Err(failure),
+            Err(error) => {
+                return Err(failure(FailureCode::Other, format!("a helper answered {error}")));
+            }
+        }
+    }
+    done.ok_or_else(|| {
+        failure(FailureCode::Other, "the command was killed while it was being started")
+    })
+}
+
+/// The failure of something that the system did not let be done.
+pub(crate) fn cannot(what: &str, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let code = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => FailureCode::NotFound,
+        ErrorKind::PermissionDenied => FailureCode::Denied,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FailureCode::NoSpace,
+        ErrorKind::AlreadyExists => FailureCode::Exists,
+        _ => FailureCode::Other,
+    };
+    failure(code, format!("cannot {what}: {error}"))
+}
+
+/// The helper that becomes a command.
+pub(crate) const CHILD: &str = "__command";
+/// The helper that keeps a job.
+pub(crate) const KEEPER: &str = "__keep-job";
+/// This program, even where its file has been replaced.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// Time for looking up users, mostly.
+const START_LIMIT: Duration = Duration::from_secs(30);
