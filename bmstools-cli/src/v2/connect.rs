@@ -83,6 +83,7 @@ impl Link {
             interface: name.to_owned(),
             mode,
             zero_copy: false,
+            accepts_opens: false,
             opens_per_source: OPENS,
             opens_global: OPENS,
         })?;
