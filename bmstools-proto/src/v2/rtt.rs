@@ -40,10 +40,6 @@ impl Rtt {
         self.smoothed.unwrap_or(INITIAL)
     }
 
-    pub(crate) fn variation(&self) -> Duration {
-        self.variation
-    }
-
     pub(crate) fn latest(&self) -> Duration {
         self.latest
     }
@@ -96,7 +92,7 @@ mod tests {
         assert_eq!(rtt.smoothed(), ms(20));
         rtt.sample(ms(40), ms(30));
         assert!(rtt.is_measured());
-        assert_eq!((rtt.smoothed(), rtt.variation(), rtt.min()), (ms(40), ms(20), ms(40)));
+        assert_eq!((rtt.smoothed(), rtt.variation, rtt.min()), (ms(40), ms(20), ms(40)));
     }
 
     #[test]
@@ -104,7 +100,7 @@ mod tests {
         let mut rtt = Rtt::new();
         rtt.sample(ms(40), ms(0));
         rtt.sample(ms(80), ms(0));
-        assert_eq!((rtt.smoothed(), rtt.variation()), (ms(45), ms(25)));
+        assert_eq!((rtt.smoothed(), rtt.variation), (ms(45), ms(25)));
         assert_eq!((rtt.latest(), rtt.min()), (ms(80), ms(40)));
     }
 

@@ -63,6 +63,32 @@ impl Entry {
     }
 }
 
+/// Eliciting packets under way.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct InFlight {
+    pub(super) frames: u32,
+    pub(super) bytes: u64,
+    pub(super) size_probes: u32,
+}
+
+impl InFlight {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        if entry.eliciting {
+            self.frames += 1;
+            self.bytes += u64::from(entry.size);
+            self.size_probes += u32::from(entry.size_probe);
+        }
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        if entry.eliciting {
+            self.frames -= 1;
+            self.bytes -= u64::from(entry.size);
+            self.size_probes -= u32::from(entry.size_probe);
+        }
+    }
+}
+
 impl Packets {
     /// The number behind the highest that was sent.
     pub(super) fn next(&self) -> u64 {
