@@ -50,8 +50,8 @@ pub(super) struct Incoming {
     pub(super) blocks: BlockBudget,
     /// Gaps in ordered directions.
     pub(super) gaps: Pieces,
-    /// Ranges that placed directions have received.
-    pub(super) ranges: Pieces,
+    /// Of placed directions: ranges that were received, and pieces to read.
+    pub(super) pieces: Pieces,
 }
 
 impl Incoming {
@@ -67,7 +67,7 @@ impl Incoming {
                 allocated_max: max_data.saturating_mul(2),
             },
             gaps: Pieces { count: 0, max: MAX_GAPS },
-            ranges: Pieces { count: 0, max: MAX_RANGES },
+            pieces: Pieces { count: 0, max: MAX_PIECES },
         }
     }
 
@@ -91,6 +91,15 @@ impl Incoming {
         let bytes = bytes.min(self.handed);
         self.handed -= bytes;
         self.window.free(bytes);
+    }
+
+    /// Everything that the peer sent was counted and credited, and nothing is kept.
+    #[cfg(test)]
+    pub(super) fn assert_drained(&self, sent: u64) {
+        assert_eq!(self.counted, sent);
+        assert_eq!(self.window.freed, sent);
+        assert_eq!((self.handed, self.blocks.held, self.blocks.allocated), (0, 0, 0));
+        assert_eq!((self.gaps.count, self.pieces.count), (0, 0));
     }
 }
 
@@ -138,5 +147,5 @@ impl Pieces {
 /// Several times what an honest sender can leave open with a few thousand frames under
 /// way. Each costs some 250 bytes.
 const MAX_GAPS: usize = 8192;
-/// For files with many holes. Each costs some 30 bytes.
-const MAX_RANGES: usize = 1 << 18;
+/// For files with many holes. Each costs 30 to 170 bytes.
+const MAX_PIECES: usize = 1 << 18;

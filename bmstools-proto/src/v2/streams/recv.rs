@@ -176,12 +176,12 @@ impl Recv {
         if matches!(self.state, State::Over | State::Reset(_)) || self.end == Some(self.counted) {
             return Ok(());
         }
-        let ranges = data.ranges();
+        let pieces = data.pieces();
         let fresh = match self.state {
             State::Open => data.insert(offset, bytes, &mut session.blocks),
             _ => data.note(offset..offset.saturating_add(bytes.len() as u64)),
         };
-        session.ranges.change(ranges, data.ranges())?;
+        session.pieces.change(pieces, data.pieces())?;
         self.count(fresh, session)?;
         self.check_placed_end(session)
     }
@@ -217,9 +217,11 @@ impl Recv {
         }
         if self.end == Some(self.counted) {
             if let Data::Placed(data) = &mut self.data {
+                let pieces = data.pieces();
                 data.complete(&mut session.blocks);
+                data.forget();
+                session.pieces.change(pieces, data.pieces())?;
             }
-            self.forget(session);
             if self.state == State::Stopped {
                 self.state = State::Over;
             }
@@ -279,7 +281,11 @@ impl Recv {
                 session.gaps.release(data.gaps());
                 *data = Ordered::new();
             }
-            Data::Placed(data) => data.discard(&mut session.blocks),
+            Data::Placed(data) => {
+                let pieces = data.pieces();
+                data.discard(&mut session.blocks);
+                session.pieces.release(pieces - data.pieces());
+            }
         }
         let unread = self.counted - self.handed;
         self.window.free(unread);
@@ -289,7 +295,7 @@ impl Recv {
     /// What arrives from here on does not matter: forgets what has.
     fn forget(&mut self, session: &mut Incoming) {
         if let Data::Placed(data) = &mut self.data {
-            session.ranges.release(data.ranges());
+            session.pieces.release(data.pieces());
             data.forget();
         }
     }
@@ -301,7 +307,7 @@ impl Recv {
                 self.state = State::Over;
                 Some(Chunk::Reset { code })
             }
-            State::Open => self.read_data(),
+            State::Open => self.read_data(session),
         };
         match &chunk {
             None => self.announced = false,
@@ -320,11 +326,11 @@ impl Recv {
         chunk
     }
 
-    fn read_data(&mut self) -> Option<Chunk> {
+    fn read_data(&mut self, session: &mut Incoming) -> Option<Chunk> {
         let piece = match &mut self.data {
             Data::None => None,
             Data::Ordered(data) => data.read().map(|data| (self.handed, data)),
-            Data::Placed(data) => data.read(),
+            Data::Placed(data) => data.read().inspect(|_| session.pieces.release(1)),
         };
         match piece {
             Some((offset, data)) => Some(Chunk::Data { offset, data }),
@@ -337,5 +343,15 @@ impl Recv {
         let bytes = bytes.min(self.handed - self.consumed);
         self.consumed += bytes;
         self.window.free(bytes);
+    }
+
+    /// Bytes of memory, but for what the application has.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        match &self.data {
+            Data::None => 0,
+            Data::Ordered(data) => data.memory(),
+            Data::Placed(data) => data.memory(),
+        }
     }
 }

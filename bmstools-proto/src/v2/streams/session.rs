@@ -157,6 +157,11 @@ impl Session {
         self.retransmitted += again;
     }
 
+    #[cfg(test)]
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
     pub(super) fn consumed(&mut self, bytes: u64) {
         self.incoming.consume(bytes);
         self.max_data_due |= self.incoming.window.is_due();

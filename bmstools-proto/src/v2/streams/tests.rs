@@ -5,6 +5,7 @@ use super::super::frame::{Frame, Frames};
 use super::super::recovery::{Content, Contents};
 use super::*;
 
+mod hostile;
 mod model;
 mod rules;
 
@@ -88,6 +89,17 @@ impl Pair {
 
     fn events(&mut self, side: usize) -> Vec<StreamEvent> {
         std::iter::from_fn(|| self.sides[side].poll_event()).collect()
+    }
+
+    /// All streams are over, everything was credited, and nothing is left anywhere.
+    fn assert_drained(&mut self, side: usize) {
+        let sent = self.sides[1 - side].session.sent();
+        let streams = &mut self.sides[side];
+        assert_eq!(streams.count(), 0, "streams are left");
+        assert!(!streams.wants_transmit());
+        assert!(streams.session.schedule.is_empty());
+        assert!(streams.session.blocked.is_empty());
+        streams.session.incoming.assert_drained(sent);
     }
 
     /// Reads what there is, and says that it is done with it.

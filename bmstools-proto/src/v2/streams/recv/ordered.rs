@@ -51,7 +51,9 @@ impl Ordered {
     #[inline]
     pub(super) fn insert(&mut self, offset: u64, data: &[u8]) {
         if offset == self.received && self.later.is_empty() {
-            self.ready.push(data, self.chunk);
+            // Long frames have others behind them.
+            let expected = self.chunk.max((data.len() * 16).min(FIRST_CHUNK));
+            self.ready.push(data, expected);
             self.received += data.len() as u64;
             return;
         }
@@ -98,6 +100,18 @@ impl Ordered {
             offset += piece.len() as u64;
             data = rest;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let segments = self.later.values().chain([&self.ready]);
+        let bytes = |segment: &Segment| {
+            let slots = segment.chunks.capacity() * size_of::<BytesMut>();
+            // What an allocation costs beside its bytes.
+            let chunks = segment.chunks.iter().map(|chunk| chunk.capacity() + 32);
+            slots + chunks.sum::<usize>() + 2 * size_of::<(u64, Segment)>()
+        };
+        segments.map(bytes).sum()
     }
 
     /// The next bytes.
@@ -154,7 +168,9 @@ impl Segment {
     }
 }
 
-/// Bytes of a chunk that is made for what is yet to come.
+/// Bytes of a chunk that is made for what is yet to come: at most of the first, and of
+/// those behind what was read.
+const FIRST_CHUNK: usize = 16 << 10;
 const MIN_CHUNK: usize = 2048;
 const MAX_CHUNK: usize = 256 << 10;
 /// Chunks below are copied together.

@@ -18,6 +18,8 @@ pub(super) struct Placed {
     /// Bytes in them.
     held: u64,
     ready: VecDeque<Ready>,
+    /// Pieces in `ready`.
+    unread: usize,
     /// The next block's place in the order of arrival.
     serial: u64,
     /// A block was handed up in parts.
@@ -50,6 +52,7 @@ impl Placed {
             open: BTreeMap::new(),
             held: 0,
             ready: VecDeque::new(),
+            unread: 0,
             serial: 0,
             divided: false,
             max_open: usize::try_from(window / BLOCK).unwrap_or(usize::MAX).saturating_add(2),
@@ -61,9 +64,9 @@ impl Placed {
         !self.ready.is_empty()
     }
 
-    /// Ranges that what arrived is in.
-    pub(super) fn ranges(&self) -> usize {
-        self.received.count()
+    /// Pieces that what arrived is in, and those that wait to be read.
+    pub(super) fn pieces(&self) -> usize {
+        self.received.count() + self.unread
     }
 
     /// Takes data; how many bytes of it are new.
@@ -150,6 +153,7 @@ impl Placed {
             self.release(&block, budget);
         }
         self.ready.clear();
+        self.unread = 0;
     }
 
     fn release(&mut self, block: &Block, budget: &mut BlockBudget) {
@@ -161,8 +165,24 @@ impl Placed {
     fn hand_up(&mut self, number: u64, budget: &mut BlockBudget) {
         if let Some(block) = self.open.remove(&number) {
             self.release(&block, budget);
-            self.ready.push_back(block.into_ready(number * BLOCK));
+            let ready = block.into_ready(number * BLOCK);
+            self.unread += ready.pieces.len();
+            self.ready.push_back(ready);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let ranges = |ranges: &Ranges| ranges.count() * 32;
+        let open = self
+            .open
+            .values()
+            .map(|block| block.buffer.capacity() + ranges(&block.filled) + 2 * size_of::<Block>());
+        let ready = self.ready.iter().map(|ready| {
+            let pieces = ready.pieces.len() * size_of::<(u32, u32)>();
+            ready.data.len() + pieces + 2 * size_of::<Ready>() + 64
+        });
+        ranges(&self.received) + open.sum::<usize>() + ready.sum::<usize>()
     }
 
     /// The next bytes and where they belong.
@@ -170,6 +190,7 @@ impl Placed {
         let ready = self.ready.front_mut()?;
         let (at, length) = ready.pieces.next()?;
         let offset = ready.base + u64::from(at);
+        self.unread -= 1;
         if ready.pieces.len() > 0 {
             return Some((offset, ready.data.split_to(length as usize)));
         }

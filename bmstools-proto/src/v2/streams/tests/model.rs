@@ -13,6 +13,10 @@ struct Plan {
     /// Lengths of pieces, and of the holes in front of them where placed.
     pieces: Vec<(usize, u64)>,
     priority: u8,
+    /// Given up behind so many pieces.
+    reset: Option<usize>,
+    /// Not wanted behind so many chunks.
+    stop: Option<usize>,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -22,8 +26,11 @@ fn plan() -> impl Strategy<Value = Plan> {
         2 => (0..3000usize, 0..400_000u64),
         1 => (200_000..400_000usize, 0..10u64),
     ];
-    (any::<bool>(), prop::collection::vec(piece, 0..8), 127..130u8)
-        .prop_map(|(placed, pieces, priority)| Plan { placed, pieces, priority })
+    let sometimes = || prop_oneof![3 => Just(None), 1 => (0..4usize).prop_map(Some)];
+    let pieces = prop::collection::vec(piece, 0..8);
+    (any::<bool>(), pieces, 127..130u8, sometimes(), sometimes()).prop_map(
+        |(placed, pieces, priority, reset, stop)| Plan { placed, pieces, priority, reset, stop },
+    )
 }
 
 /// A simple generator, so that a run is its seed's.
@@ -54,7 +61,15 @@ struct Writer {
 
 impl Writer {
     fn step(&mut self, streams: &mut Streams) {
-        if self.finished || streams.room(self.id) == 0 {
+        if self.finished {
+            return;
+        }
+        if self.plan.reset == Some(self.next) {
+            streams.reset(self.id, CODE);
+            self.finished = true;
+            return;
+        }
+        if streams.room(self.id) == 0 {
             return;
         }
         if let Some(&(length, hole)) = self.plan.pieces.get(self.next) {
@@ -83,6 +98,9 @@ impl Writer {
 struct Reader {
     data: BTreeMap<u64, Bytes>,
     ended: bool,
+    /// Given up by either side.
+    cut: bool,
+    stop: Option<usize>,
 }
 
 fn run(plans: [Vec<Plan>; 2], loss: u64, size: u64, config: &Config, seed: u64) {
@@ -123,9 +141,20 @@ fn run(plans: [Vec<Plan>; 2], loss: u64, size: u64, config: &Config, seed: u64) 
                 }
             }
             for event in pair.events(side) {
-                if let StreamEvent::Opened(id) = event {
-                    pair.sides[side].finish(id).unwrap();
-                    readers[side].insert(id, Reader::default());
+                match event {
+                    StreamEvent::Opened(id) => {
+                        // The stream's plan says how it is read.
+                        let writer = writers[1 - side].iter().find(|writer| writer.id == id);
+                        let stop = writer.unwrap().plan.stop;
+                        pair.sides[side].finish(id).unwrap();
+                        readers[side].insert(id, Reader { stop, ..Reader::default() });
+                    }
+                    StreamEvent::Stopped(id, code) => {
+                        assert_eq!(code, CODE);
+                        let writer = writers[side].iter_mut().find(|writer| writer.id == id);
+                        writer.unwrap().finished = true;
+                    }
+                    _ => (),
                 }
             }
             for writer in &mut writers[side] {
@@ -135,6 +164,10 @@ fn run(plans: [Vec<Plan>; 2], loss: u64, size: u64, config: &Config, seed: u64) 
             }
             if hurry || dice.roll(4) == 0 {
                 for (id, reader) in &mut readers[side] {
+                    if reader.stop.is_some_and(|stop| reader.data.len() >= stop) && !reader.ended {
+                        pair.sides[side].stop(*id, CODE);
+                        (reader.ended, reader.cut) = (true, true);
+                    }
                     for chunk in pair.read(side, *id) {
                         assert!(!reader.ended);
                         match chunk {
@@ -143,7 +176,10 @@ fn run(plans: [Vec<Plan>; 2], loss: u64, size: u64, config: &Config, seed: u64) 
                                 reader.data.insert(offset, data);
                             }
                             Chunk::End => reader.ended = true,
-                            Chunk::Reset { .. } => panic!("nobody resets"),
+                            Chunk::Reset { code } => {
+                                assert_eq!(code, CODE);
+                                (reader.ended, reader.cut) = (true, true);
+                            }
                         }
                         idle = 0;
                     }
@@ -186,22 +222,26 @@ fn run(plans: [Vec<Plan>; 2], loss: u64, size: u64, config: &Config, seed: u64) 
     }
     for side in 0..2 {
         assert!(waiting[side].is_empty() && path[side].is_empty());
-        assert_eq!(pair.sides[side].count(), 0, "streams are left");
+        pair.assert_drained(side);
         for writer in &writers[side] {
             assert!(writer.finished);
             let reader = &readers[1 - side][&writer.id];
             assert!(reader.ended);
+            assert!(!reader.cut || writer.plan.reset.is_some() || writer.plan.stop.is_some());
             let mut sent: Vec<u64> = writer.written.iter().cloned().flatten().collect();
             sent.sort_unstable();
-            let mut at = 0;
+            let mut read = Vec::new();
             for (offset, data) in &reader.data {
                 for (position, value) in (*offset..).zip(data) {
-                    assert_eq!(sent.get(at), Some(&position));
                     assert_eq!(*value, byte(writer.id.0, position));
-                    at += 1;
+                    read.push(position);
                 }
             }
-            assert_eq!(at, sent.len());
+            if reader.cut {
+                assert!(read.iter().all(|position| sent.binary_search(position).is_ok()));
+            } else {
+                assert!(read == sent, "not the bytes that were written");
+            }
         }
     }
 }
@@ -215,6 +255,8 @@ fn small(max_stream_data: u64) -> Config {
         ..Config::default()
     }
 }
+
+const CODE: u32 = 77;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
