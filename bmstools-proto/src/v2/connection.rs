@@ -277,6 +277,7 @@ impl Connection {
             sent: self.sent_frames,
             received: self.received_frames,
             lost: self.recovery.lost_packets(),
+            retransmitted: self.streams.retransmitted(),
             window: self.recovery.window(),
             key_updates: self.keys.as_ref().map_or(0, SessionKeys::updates),
         }

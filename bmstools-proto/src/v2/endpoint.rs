@@ -150,6 +150,8 @@ pub struct SessionStats {
     pub received: u64,
     /// Packets found lost.
     pub lost: u64,
+    /// Bytes of the streams' data that were sent more than once.
+    pub retransmitted: u64,
     /// Bytes that may be under way.
     pub window: u64,
     /// Key updates.

@@ -70,10 +70,6 @@ impl Send {
         matches!(self.state, State::Over)
     }
 
-    pub(super) const fn stopped(&self) -> Option<u32> {
-        self.stopped
-    }
-
     /// Bytes written and not acknowledged.
     pub(super) fn buffered(&self) -> u64 {
         match &self.data {
