@@ -517,3 +517,20 @@ fn using_a_stream_opens_all_below_it() {
     assert_eq!(events[..3], opened);
     assert_eq!(events[3..], [StreamEvent::Stopped(StreamId(4), 0)]);
 }
+
+#[test]
+fn blocks_that_wait_for_their_rest_never_hold_the_sender_up() {
+    let config = Config { max_data: 1 << 20, max_stream_data: 1 << 20, ..config() };
+    let mut pair = Pair::new(&config);
+    let ids: Vec<_> = (0..8).map(|_| pair.sides[0].open().unwrap()).collect();
+    for &id in &ids {
+        pair.sides[0].write_at(id, 0, bytes(250_000)).unwrap();
+    }
+    for _ in 0..ids.len() {
+        pair.exchange();
+        for &id in &ids {
+            pair.read(1, id);
+        }
+    }
+    assert_eq!(pair.sides[0].session.sent(), 2_000_000);
+}
