@@ -1,6 +1,6 @@
 //! What goes wrong under somebody's hands.
 
-use bmstools_proto::v2::CloseReason;
+use bmstools_proto::v2::{CloseReason, StreamError};
 
 /// Why a session or stream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,10 @@ pub enum SessionError {
     /// This side finished, reset or stopped the stream before.
     #[error("the stream was closed at this end before")]
     Closed,
+    /// What was written cannot stand there: placed data among ordered, or a position
+    /// twice.
+    #[error("the stream cannot be written so: {0}")]
+    Unusable(StreamError),
     /// A message whose end never came.
     #[error("the stream ended before the message did")]
     Truncated,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bmstools_proto::v2::{CloseReason, SessionId, StreamId};
+use bmstools_proto::v2::{CloseReason, SessionId, StreamError, StreamId};
 
 use super::entry::{Entry, Stream};
 use super::{Hub, Stopping, code};
 use crate::command::{Command, ConnectReply, SessionCommand, StreamCommand};
+use crate::error::SessionError;
 use crate::handle::Target;
 use crate::stream::{Halves, StreamCore, cost};
 
@@ -141,18 +142,16 @@ impl Hub {
     ) {
         let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
         let Some(stream) = live.streams.get_mut(&at) else { return };
-        // Where the endpoint does not take something, the stream's or the session's end
-        // has been or will be told as an event.
         match command {
             StreamCommand::Write(data) => {
                 stream.applied = stream.applied.saturating_add(cost(data.len()));
-                let _ = self.endpoint.write(now, id, at, data);
-                self.touch(id, at);
+                let done = self.endpoint.write(now, id, at, data);
+                self.written(now, id, at, done);
             }
             StreamCommand::Place(offset, data) => {
                 stream.applied = stream.applied.saturating_add(cost(data.len()));
-                let _ = self.endpoint.write_at(now, id, at, offset, data);
-                self.touch(id, at);
+                let done = self.endpoint.write_at(now, id, at, offset, data);
+                self.written(now, id, at, done);
             }
             StreamCommand::Finish => {
                 let _ = self.endpoint.finish(now, id, at);
@@ -185,6 +184,25 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// A write reached the endpoint. One that it cannot take ends the stream: nothing is
+    /// left out of one without a word. Where the stream or its session is over, that has
+    /// been or will be told as an event.
+    fn written(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        at: StreamId,
+        done: Result<(), StreamError>,
+    ) {
+        if let Err(error @ (StreamError::Kind | StreamError::Position)) = done
+            && let Some(stream) = self.stream(id, at)
+        {
+            stream.core.fail_sending(SessionError::Unusable(error));
+            self.endpoint.reset(now, id, at, 0);
+        }
+        self.touch(id, at);
     }
 
     /// Has the stream told of its room at the end of the turn.

@@ -65,8 +65,6 @@ impl Hub {
                 if let Some(stream) = self.stream(session, stream) {
                     stream.core.fail_sending(SessionError::Stopped(code));
                 }
-                // Nobody there wants it: it need not arrive.
-                self.endpoint.reset(now, session, stream, code);
             }
             Event::StreamsAvailable { session } => self.open_wanted(session),
             Event::Closed { session, reason } => {
@@ -172,7 +170,7 @@ impl Hub {
         self.chunks = chunks;
     }
 
-    fn stream(&mut self, id: SessionId, at: StreamId) -> Option<&mut Stream> {
+    pub(super) fn stream(&mut self, id: SessionId, at: StreamId) -> Option<&mut Stream> {
         self.sessions.get_mut(&id)?.live.as_mut()?.streams.get_mut(&at)
     }
 }

@@ -71,23 +71,20 @@ impl SendStream {
     /// reset the stream before.
     pub async fn write(&mut self, data: Bytes) -> Result<(), SessionError> {
         self.room(data.len()).await?;
-        if !data.is_empty() {
-            self.half.core.command(StreamCommand::Write(data));
-        }
+        self.half.core.command(StreamCommand::Write(data));
         Ok(())
     }
 
-    /// The same for a placed stream: `data` belongs at `offset`. No position may be
-    /// written twice, and a stream that was placed once takes no ordered data.
+    /// The same for a placed stream: `data` belongs at `offset`. Where it is empty, it
+    /// makes the stream a placed one all the same.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write).
+    /// As [`write`](Self::write). Where a position is written twice, or a stream is both
+    /// placed and ordered, the stream is reset and later calls say so.
     pub async fn write_at(&mut self, offset: u64, data: Bytes) -> Result<(), SessionError> {
         self.room(data.len()).await?;
-        if !data.is_empty() {
-            self.half.core.command(StreamCommand::Place(offset, data));
-        }
+        self.half.core.command(StreamCommand::Place(offset, data));
         Ok(())
     }
 
@@ -124,9 +121,6 @@ impl SendStream {
     async fn room(&self, len: usize) -> Result<(), SessionError> {
         if self.half.is_finished {
             return Err(SessionError::Closed);
-        }
-        if len == 0 {
-            return Ok(());
         }
         poll_fn(|cx| self.half.core.poll_room(cx, len)).await
     }
