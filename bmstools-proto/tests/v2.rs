@@ -4,6 +4,8 @@
 
 #[path = "v2/attacks.rs"]
 mod attacks;
+#[path = "v2/goodbyes.rs"]
+mod goodbyes;
 #[path = "v2/handshakes.rs"]
 mod handshakes;
 #[path = "v2/transfers.rs"]

@@ -256,6 +256,12 @@ impl Connection {
         (self.state == State::Established).then_some(&self.streams)
     }
 
+    /// Whether what arrived can be read: also where the peer's goodbye followed it.
+    pub(super) fn arrived(&mut self) -> Option<&mut Streams> {
+        matches!(self.state, State::Established | State::Draining { .. })
+            .then_some(&mut self.streams)
+    }
+
     pub(super) fn take_happened(&mut self) -> Option<Happened> {
         self.happened.take()
     }
@@ -339,7 +345,10 @@ impl Connection {
                 self.happened = Some(Happened::Closed(why));
                 self.farewell = (0, String::new());
                 self.state = State::Draining { answer: true, until };
-                self.leave();
+                // The streams stay until the session is drained: what came before the
+                // goodbye is the application's.
+                self.tls = None;
+                self.paced_until = None;
             }
         }
     }

@@ -611,9 +611,11 @@ impl Endpoint {
         });
     }
 
-    /// The next chunk of a stream, `None` where there is none yet.
+    /// The next chunk of a stream, `None` where there is none yet. What arrived before
+    /// the peer's goodbye can be read until [`Event::Closed`] has been polled.
     pub fn read(&mut self, session: SessionId, stream: StreamId) -> Option<Chunk> {
-        self.streams(session)?.read(stream)
+        let key = self.keys.get(&session)?;
+        self.sessions.get_mut(key)?.arrived()?.read(stream)
     }
 
     /// The application is done with so many bytes of what it read: the peer may send
@@ -675,6 +677,7 @@ impl Endpoint {
     fn settle_with(&mut self, now: Instant, key: u16, queue: bool) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let id = session.id;
+        let mut closed = None;
         match session.take_happened() {
             None => {}
             Some(Happened::Established { peer_key, peer_software }) => {
@@ -689,14 +692,17 @@ impl Endpoint {
                 if self.handshakes.remove(&id) {
                     self.stats.handshakes_failed += 1;
                 }
-                self.events.push_back(Event::Closed { session: id, reason });
+                closed = Some(Event::Closed { session: id, reason });
             }
         }
-        if let Some(streams) = session.streams() {
+        if (session.is_established() || closed.is_some())
+            && let Some(streams) = session.arrived()
+        {
             while let Some(event) = streams.poll_event() {
                 self.events.push_back(stream_event(id, event));
             }
         }
+        self.events.extend(closed);
         if session.is_drained() {
             return self.forget(key);
         }

@@ -245,9 +245,16 @@ impl Connection {
         };
         let end = self.frame_room(buffer.len(), BASE);
         let plaintext = buffer.get_mut(V2_LEN..end.checked_sub(TAG_LEN)?)?;
+        let mut contents = Contents::default();
+        let mut at = 0;
+        if level == DATA {
+            // The peer hears of nothing that arrived after this.
+            let room = plaintext.len().min(CLOSE_ACK_ROOM);
+            at = self.emit_ack(now, &mut plaintext[..room], &mut contents);
+        }
         let (code, reason) = &self.farewell;
-        let reason = cut(reason, plaintext.len() - CLOSE_HEADER);
-        let at = Frame::Close { code: *code, reason }.emit(plaintext);
+        let reason = cut(reason, plaintext.len() - at - CLOSE_HEADER);
+        at += Frame::Close { code: *code, reason }.emit(&mut plaintext[at..]);
         let ptype = match level {
             DATA => v2_ptype::DATA_EVEN | self.keys.as_ref()?.phase(),
             HANDSHAKE => v2_ptype::HANDSHAKE,
@@ -256,7 +263,7 @@ impl Connection {
         let number = self.take_number();
         buffer[..V2_LEN].copy_from_slice(&self.header(ptype, number));
         let len = self.seal(level, number, V2_LEN, at, buffer)?;
-        self.remember(now, number, level, len, Contents::default(), false);
+        self.remember(now, number, level, len, contents, false);
         Some(len)
     }
 
@@ -326,5 +333,8 @@ fn cut(text: &str, room: usize) -> &str {
 
 /// Bytes of an open's body without a cookie: no less than of a retry's.
 const OPEN_BODY: usize = 64;
+/// Bytes of an ACK in front of CLOSE: some ranges, and most of the packet is left for the
+/// reason.
+const CLOSE_ACK_ROOM: usize = 64;
 /// Bytes of CLOSE in front of its reason.
 const CLOSE_HEADER: usize = 7;
