@@ -15,7 +15,7 @@ use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
 use bmstools_session::{RecvStream, SendStream, Session};
 use rustix::process::Signal;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
@@ -235,12 +235,10 @@ async fn launch(request: Exec, ends: Vec<OwnedFd>, session: &Session) -> Result<
     let (child, socket) = launch::helper(launch::CHILD)?;
     let leader = Leader::new(child).map_err(|error| cannot("watch the command", &error))?;
     let program = Program::from(request);
-    let begun = spawn_blocking(move || launch::begin::<()>(&socket, &program, &ends));
-    let ended = |reason: &dyn std::fmt::Display| failure(FailureCode::Other, reason.to_string());
     tokio::select! {
-        begun = begun => begun.map_err(|error| ended(&error))??,
+        begun = launch::begin_apart::<()>(socket, program, ends) => begun?,
         // Dropping the helper ends the other branch, on its thread.
-        reason = session.closed() => return Err(ended(&reason)),
+        reason = session.closed() => return Err(failure(FailureCode::Other, reason.to_string())),
     }
     Ok(leader)
 }

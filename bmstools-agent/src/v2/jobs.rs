@@ -13,7 +13,6 @@ use bmstools_session::{RecvStream, SendStream, Session, SessionError};
 use minicbor::bytes::ByteVec;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use tokio::io::Interest;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -53,10 +52,7 @@ pub(crate) async fn start(shared: &Shared, request: Exec) -> Result<Started, Fai
     };
     let begun = match launch::helper(launch::KEEPER) {
         Ok((mut child, socket)) => {
-            let begun = spawn_blocking(move || launch::begin::<Started>(&socket, &task, &[]));
-            let begun = begun.await.unwrap_or_else(|error| {
-                Err(failure(FailureCode::Other, format!("the job was not started: {error}")))
-            });
+            let begun = launch::begin_apart::<Started>(socket, task, Vec::new()).await;
             if begun.is_err() {
                 // Its command goes with it.
                 let _ = child.kill();

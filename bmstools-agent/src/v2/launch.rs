@@ -14,12 +14,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use bmstools_proto::v2::message::exec::{Exec, Variable};
 use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use tokio::sync::oneshot;
 
 use super::jobs::keeper;
 use crate::v2::failure;
@@ -82,6 +84,25 @@ pub(crate) fn helper(name: &str) -> Result<(Child, UnixStream), Failure> {
         .spawn()
         .map_err(|error| cannot(&format!("start {THIS_PROGRAM}"), &error))?;
     Ok((child, ours))
+}
+
+/// As [`begin`], without blocking the task that calls it, and whatever hangs on the
+/// threads that may block.
+pub(crate) async fn begin_apart<T>(
+    socket: UnixStream,
+    task: impl Encode<()> + Send + 'static,
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, Failure>
+where
+    T: for<'b> Decode<'b, ()> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let work = move || drop(sender.send(begin(&socket, &task, &descriptors)));
+    thread::Builder::new()
+        .name("launch".into())
+        .spawn(work)
+        .map_err(|error| cannot("start a thread", &error))?;
+    receiver.await.unwrap_or_else(|_| Err(failure(FailureCode::Other, "the start was cut off")))
 }
 
 /// Lets a helper begin, and waits until it has become the command or failed. Blocks.
