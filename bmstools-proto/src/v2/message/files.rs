@@ -380,7 +380,7 @@ pub struct Failed {
 }
 
 /// What a receiver has put in place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Finished {
     /// Files, directories and links.
@@ -389,6 +389,10 @@ pub struct Finished {
     /// Bytes of files that were there before and did not have to come again.
     #[n(1)]
     pub resumed: u64,
+    /// What failed behind entries that were in place: owners, modes and times of
+    /// directories. At most 100.
+    #[n(2)]
+    pub failures: Vec<Failure>,
 }
 
 /// Bytes of data that come within a message at most.
