@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) exec: Exec,
     /// Where jobs are kept, and how many.
     pub(crate) jobs: Jobs,
+    /// What is kept about transfers.
+    pub(crate) files: Files,
 }
 
 /// Versions of the protocol, at least one.
@@ -104,6 +106,14 @@ pub(crate) struct Jobs {
     pub(crate) max_output: u64,
 }
 
+/// What is kept about transfers.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// Notes where interrupted transfers left unfinished files, so that those are
+    /// removed a day later. It must outlive the system, as the files do.
+    pub(crate) journal: PathBuf,
+}
+
 /// The file as written: numbers unchecked, so that every wrong one gets an
 /// error with its range.
 #[derive(Deserialize, Default)]
@@ -118,6 +128,7 @@ struct File {
     opens: OpensTable,
     exec: ExecTable,
     jobs: JobsTable,
+    files: FilesTable,
 }
 
 #[derive(Deserialize, Default)]
@@ -153,6 +164,12 @@ struct JobsTable {
     max_output: Option<Value>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct FilesTable {
+    journal: Option<PathBuf>,
+}
+
 impl Config {
     /// The settings in `file`, or the defaults where there is none.
     ///
@@ -170,7 +187,7 @@ impl Config {
     /// The settings in `text`; defaults for what it does not name.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let file: File = toml::from_str(text)?;
-        let File { sessions, opens, exec, jobs, .. } = file;
+        let File { sessions, opens, exec, jobs, files, .. } = file;
         Ok(Self {
             interfaces: file.interfaces,
             link: file.link,
@@ -220,6 +237,7 @@ impl Config {
                 keep: number("jobs.keep", jobs.keep, 64, 1..=10_000)? as usize,
                 max_output: number("jobs.max_output", jobs.max_output, 1 << 24, 0..=1 << 40)?,
             },
+            files: Files { journal: files.journal.unwrap_or_else(|| PathBuf::from(JOURNAL)) },
         })
     }
 }
@@ -269,6 +287,9 @@ const AUTH_DIR: &str = "/usr/lib/bmstools/auth";
 
 /// Goes with the system, as jobs do.
 const JOBS_DIRECTORY: &str = "/run/bmstools/jobs";
+
+/// Stays where the system is started anew.
+const JOURNAL: &str = "/var/lib/bmstools/unfinished";
 
 #[cfg(test)]
 mod tests {

@@ -42,9 +42,11 @@ pub(crate) struct Shared {
 
 /// Serves the sessions that operators open, until the frame loop has ended.
 pub(crate) async fn run(shared: Arc<Shared>, handle: Handle) {
+    let sweeping = tokio::spawn(files::sweep(Arc::clone(&shared)));
     while let Some(session) = handle.accept().await {
         tokio::spawn(serve(Arc::clone(&shared), session));
     }
+    sweeping.abort();
 }
 
 async fn serve(shared: Arc<Shared>, session: Session) {
@@ -84,7 +86,7 @@ async fn answer(shared: Arc<Shared>, session: Session, mut send: SendStream, mut
             files::serve_push(shared, session, request, send, recv).await;
         }
         Ok(Some(Request::Pull(request))) => {
-            files::serve_pull(shared, session, request, send, recv).await;
+            files::serve_pull(session, request, send, recv).await;
         }
         Ok(Some(Request::Status(request))) => status::serve(&shared, request, send).await,
         Ok(Some(Request::Ping(request))) => status::pong(request, send, recv).await,

@@ -89,9 +89,16 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Send a signal to a detached command
     Kill(KillArgs),
-    /// Copy a file there
+    /// Copy a file or a directory there
+    ///
+    /// Owner, mode and time are kept, links stay links, holes stay holes; names that are
+    /// links to one file become files of their own. A file is replaced whole or not at
+    /// all, when its digest has been compared. A copy that was interrupted goes on where
+    /// it stopped, when the command is given again within a day.
     Push(PushArgs),
-    /// Copy a file from there
+    /// Copy a file or a directory from there
+    ///
+    /// As push does, the other way.
     Pull(PullArgs),
     /// Measure the way there and back
     Ping(PingArgs),
@@ -192,7 +199,7 @@ impl From<Link> for Mode {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.to_ascii_uppercase().as_bytes().last() {
         Some(b'K') => (&text[..text.len() - 1], 10),
         Some(b'M') => (&text[..text.len() - 1], 20),

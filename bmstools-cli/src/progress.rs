@@ -39,6 +39,15 @@ impl Progress {
         Self { bar: ProgressBar::hidden() }
     }
 
+    /// Shows that `bytes` of `total` have arrived, and how many frames were sent again.
+    pub(crate) fn show(&self, bytes: u64, total: u64, resent: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(bytes);
+        if resent > 0 {
+            self.bar.set_message(format!("{resent} frames sent again"));
+        }
+    }
+
     /// Shows that `bytes` have arrived.
     pub(crate) fn set(&self, bytes: u64) {
         self.bar.set_position(bytes);
@@ -94,11 +103,10 @@ impl Summary {
 }
 
 const TEMPLATE: &str =
-    "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
+    "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {msg}";
 
 /// The same behind a name.
-const NAMED: &str =
-    "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
+const NAMED: &str = "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {msg}";
 
 #[cfg(test)]
 mod tests {

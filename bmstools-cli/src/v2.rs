@@ -14,6 +14,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 mod show;
 pub(crate) mod status;
+mod transfer;
 mod tty;
 
 use anyhow::anyhow;

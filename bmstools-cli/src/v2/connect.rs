@@ -127,6 +127,18 @@ impl Link {
     /// Where the agent does not answer, is another one, or refuses.
     pub(crate) async fn connect(&self, wanted: &Wanted) -> Result<(Session, Duration)> {
         let started = Instant::now();
+        match self.establish(wanted).await? {
+            Ok(session) => Ok((session, started.elapsed())),
+            Err(reason) => Err(self.explain(wanted, reason)),
+        }
+    }
+
+    /// Opens a session; the inner error is the agent's, or its silence.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be tried.
+    pub(super) async fn establish(&self, wanted: &Wanted) -> Result<Result<Session, CloseReason>> {
         debug!(peer = %wanted.peer, key = wanted.identity.public_key().fingerprint(), "connecting");
         // Nobody knows which of a bond's slaves leads to the agent: whichever is first.
         let mut attempts = JoinSet::new();
@@ -137,13 +149,13 @@ impl Link {
         let mut failure = CloseReason::Local;
         while let Some(attempt) = attempts.join_next().await {
             match attempt.context("connecting broke off")? {
-                Ok(session) => return Ok((session, started.elapsed())),
+                Ok(session) => return Ok(Ok(session)),
                 // What was heard says more than silence.
                 Err(CloseReason::NoAnswer(_)) if failure != CloseReason::Local => {}
                 Err(reason) => failure = reason,
             }
         }
-        Err(self.explain(wanted, failure))
+        Ok(Err(failure))
     }
 
     fn target(&self, port: usize, wanted: &Wanted) -> Result<Target> {

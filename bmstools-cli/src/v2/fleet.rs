@@ -128,7 +128,8 @@ impl Fleet {
         let host = Host {
             session: session.clone(),
             handshake,
-            link: link.mode().to_owned(),
+            link: Arc::clone(&link),
+            wanted: wanted.clone(),
             output: self.output,
             screen: Arc::clone(&self.screen),
             shown: self.several.then(|| Shown::new(&name)),

@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bmstools_proto::v2::CloseReason;
 use bmstools_session::Session;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::connect::{Link, Wanted};
 use super::interrupts::Interrupts;
 use super::show::{Screen, Shown, Stream};
-use crate::output::{Output, one_line};
+use crate::output::{Failure, Output, one_line};
 use crate::progress::Progress;
 use crate::signals::Signal;
 
@@ -20,7 +22,8 @@ pub(crate) struct Host {
     pub(super) name: String,
     pub(super) session: Session,
     pub(super) handshake: Duration,
-    pub(super) link: String,
+    pub(super) link: Arc<Link>,
+    pub(super) wanted: Wanted,
     pub(super) output: Output,
     pub(super) screen: Arc<Screen>,
     /// Where there are several.
@@ -46,7 +49,23 @@ impl Host {
 
     /// How frames move at this end, for people.
     pub(crate) fn link(&self) -> &str {
-        &self.link
+        self.link.mode()
+    }
+
+    /// Another session with its agent: where this one has broken, and may be had again.
+    /// The caller closes it.
+    ///
+    /// # Errors
+    ///
+    /// Where the agent does not answer (the inner error), or refuses.
+    pub(crate) async fn reconnect(&self) -> Result<Result<Session, CloseReason>, Failure> {
+        match self.link.establish(&self.wanted).await? {
+            Ok(session) => Ok(Ok(session)),
+            Err(reason @ (CloseReason::WrongKey { .. } | CloseReason::NotAuthorized(_))) => {
+                Err(self.link.explain(&self.wanted, reason).into())
+            }
+            Err(reason) => Ok(Err(reason)),
+        }
     }
 
     /// Whether it is the command's only one, so that standard input and the terminal
