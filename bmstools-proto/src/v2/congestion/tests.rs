@@ -104,7 +104,7 @@ fn shared(link: Link, first: Box<dyn Controller>, second: Box<dyn Controller>) -
 
 #[test]
 fn neither_tcp_nor_we_starve_beside_each_other() {
-    for (megabits, queue) in [(100, 30), (100, 100), (100, 400), (1000, 256)] {
+    for (megabits, queue) in [(100, 30), (100, 100), (100, 400), (400, 256)] {
         for rtt in [us(100), ms(1), ms(10)] {
             let link = Link::new(megabits, queue, rtt);
             for parts in [shared(link, new(FRAME), tcp()), shared(link, tcp(), new(FRAME))] {
@@ -117,7 +117,7 @@ fn neither_tcp_nor_we_starve_beside_each_other() {
 #[test]
 fn two_flows_of_ours_share() {
     for rtt in [us(100), ms(1), ms(10)] {
-        let link = Link { loss: 0.01, ..Link::new(1000, 256, rtt) };
+        let link = Link { loss: 0.01, ..Link::new(400, 256, rtt) };
         let parts = shared(link, new(FRAME), new(FRAME));
         assert!(parts[0].min(parts[1]) > 0.25, "{parts:.2?} of {link:?}");
     }
