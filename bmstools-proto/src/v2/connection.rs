@@ -121,6 +121,8 @@ pub(super) struct Connection {
     outcome: Outcome,
     ack_credit: u32,
 
+    /// ACKs sent since anything that called for one.
+    bare_acks: u32,
     done_due: bool,
     ping_due: bool,
     /// Pacing holds frames back until then.
@@ -200,6 +202,7 @@ impl Connection {
             sizing: Sizing::new(),
             outcome: Outcome::default(),
             ack_credit,
+            bare_acks: 0,
             done_due: false,
             ping_due: false,
             paced_until: None,
