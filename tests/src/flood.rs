@@ -6,8 +6,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use bmstools_common::header::Dialect;
-use bmstools_common::{Mac, ethernet::Peer};
+use bmstools_common::Mac;
+use bmstools_common::ethernet::{self, Peer};
+use bmstools_common::header::{Dialect, V2Header, v2_ptype};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -45,11 +46,25 @@ impl Flood {
     ///
     /// Where the interface cannot be opened.
     pub fn start(from: End<'_>, agent: Peer, total: u64, per_second: u32) -> Result<Self> {
+        Self::of(mixed, from, agent, total, per_second)
+    }
+
+    /// The same with opens of version 2, each from another address: without a cookie,
+    /// or with a forged one and what could be a handshake behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_v2(from: End<'_>, agent: Peer, total: u64, per_second: u32) -> Result<Self> {
+        Self::of(forged, from, agent, total, per_second)
+    }
+
+    fn of(make: Make, from: End<'_>, agent: Peer, total: u64, per_second: u32) -> Result<Self> {
         let tap = Tap::open(End { mac: MAC, ..from })?;
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
             let stop = Arc::clone(&stop);
-            thread::spawn(move || send(&tap, agent, total, per_second, &stop))
+            thread::spawn(move || send(make, &tap, agent, total, per_second, &stop))
         };
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -74,7 +89,17 @@ impl Drop for Flood {
     }
 }
 
-fn send(tap: &Tap, agent: Peer, total: u64, per_second: u32, stop: &AtomicBool) -> Result<Sent> {
+/// Makes the next frame and counts it.
+type Make = fn(&mut StdRng, Peer, &mut Sent) -> Vec<u8>;
+
+fn send(
+    make: Make,
+    tap: &Tap,
+    agent: Peer,
+    total: u64,
+    per_second: u32,
+    stop: &AtomicBool,
+) -> Result<Sent> {
     let mut random = StdRng::seed_from_u64(total);
     let mut sent = Sent::default();
     let started = Instant::now();
@@ -82,19 +107,52 @@ fn send(tap: &Tap, agent: Peer, total: u64, per_second: u32, stop: &AtomicBool) 
     while sent.total() < total && !stop.load(Ordering::Relaxed) {
         burst.clear();
         for _ in 0..BURST.min(total - sent.total()) {
-            if random.gen_bool(0.5) {
-                burst.push(open(&mut random, agent));
-                sent.opens += 1;
-            } else {
-                burst.push(malformed(&mut random, agent));
-                sent.malformed += 1;
-            }
+            burst.push(make(&mut random, agent, &mut sent));
         }
         tap.send_all(&burst)?;
         let due = Duration::from_secs_f64(sent.total() as f64 / f64::from(per_second));
         thread::sleep(due.saturating_sub(started.elapsed()));
     }
     Ok(sent)
+}
+
+fn mixed(random: &mut StdRng, agent: Peer, sent: &mut Sent) -> Vec<u8> {
+    if random.gen_bool(0.5) {
+        sent.opens += 1;
+        open(random, agent)
+    } else {
+        sent.malformed += 1;
+        malformed(random, agent)
+    }
+}
+
+/// An open of version 2 (docs/protocol-v2.md, "Opening").
+fn forged(random: &mut StdRng, agent: Peer, sent: &mut Sent) -> Vec<u8> {
+    sent.opens += 1;
+    let mut source = [0; 6];
+    random.fill(&mut source);
+    source[0] = source[0] & 0xfc | 2;
+    let outer = ethernet::Header { destination: agent.mac, source: Mac(source), vlan: agent.vlan };
+    let header = V2Header {
+        ptype: v2_ptype::OPEN,
+        srckey: random.gen_range(1..=u16::MAX),
+        dstkey: 0,
+        packet_number: 0,
+    };
+    let mut frame = vec![0; outer.len()];
+    outer.emit(&mut frame);
+    frame.extend_from_slice(&header.emit());
+    let nonce: [u8; 16] = random.r#gen();
+    frame.extend_from_slice(&nonce);
+    if random.gen_bool(0.5) {
+        frame.resize(outer.len() + 14 + 64, 0);
+    } else {
+        let cookie = random.gen_range(1..=47);
+        frame.push(cookie);
+        let behind = usize::from(cookie) + random.gen_range(0..150);
+        frame.extend((0..behind).map(|_| random.r#gen::<u8>()));
+    }
+    frame
 }
 
 fn open(random: &mut StdRng, agent: Peer) -> Vec<u8> {

@@ -1,16 +1,18 @@
-//! RSA key pairs, made once a size by `bmstools keygen` and kept with the build.
+//! Key pairs, made once a size or type by `bmstools keygen` and kept with the build.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use md5::{Digest, Md5};
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey};
+use rsa::sha2::Sha256;
 use rsa::{Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
 
 use crate::{binaries, command};
@@ -28,7 +30,7 @@ impl KeyPair {
     ///
     /// Where `bmstools keygen` fails.
     pub fn shared(bits: usize) -> Result<Self> {
-        Self::named(&format!("shared-{bits}"), bits)
+        Self::named(&format!("shared-{bits}"), &["--bits", &bits.to_string()])
     }
 
     /// Another pair of this size, which no agent knows unless told.
@@ -37,7 +39,16 @@ impl KeyPair {
     ///
     /// As [`shared`](Self::shared).
     pub fn stranger(bits: usize) -> Result<Self> {
-        Self::named(&format!("stranger-{bits}"), bits)
+        Self::named(&format!("stranger-{bits}"), &["--bits", &bits.to_string()])
+    }
+
+    /// The pair of this type (as `bmstools keygen --type` has it) that all tests share.
+    ///
+    /// # Errors
+    ///
+    /// As [`shared`](Self::shared).
+    pub fn of_type(kind: &str) -> Result<Self> {
+        Self::named(&format!("shared-{kind}"), &["--type", kind])
     }
 
     /// A new pair in `directory`, which `bmstools keygen` makes.
@@ -46,13 +57,17 @@ impl KeyPair {
     ///
     /// Where it fails.
     pub fn generate(directory: &Path, bits: usize) -> Result<Self> {
+        Self::make(directory, &["--bits", &bits.to_string()])
+    }
+
+    fn make(directory: &Path, options: &[&str]) -> Result<Self> {
         let mut keygen = Command::new(binaries::operator()?);
-        keygen.arg("keygen").arg(directory).args(["--bits", &bits.to_string()]);
+        keygen.arg("keygen").arg(directory).args(options);
         command::output(&mut keygen, "bmstools keygen")?;
         Ok(Self { directory: directory.to_path_buf() })
     }
 
-    fn named(name: &str, bits: usize) -> Result<Self> {
+    fn named(name: &str, options: &[&str]) -> Result<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let parent = binaries::target_directory()?.join("test-keys");
@@ -60,7 +75,7 @@ impl KeyPair {
         if !directory.join("private.pem").exists() {
             fs::create_dir_all(&parent)?;
             let made = tempfile::tempdir_in(&parent)?;
-            Self::generate(made.path(), bits)?;
+            Self::make(made.path(), options)?;
             // Another process may have been faster: then its pair is the one.
             if fs::rename(made.path(), &directory).is_ok() {
                 let _ = made.keep();
@@ -74,9 +89,33 @@ impl KeyPair {
         self.directory.join("private.pem")
     }
 
+    /// Copies the private half into `directory`, for its owner alone, as an agent's own.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn install(&self, directory: &Path) -> Result<()> {
+        let to = directory.join("private.pem");
+        fs::copy(self.private_path(), &to)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+        Ok(())
+    }
+
     /// The agent's half.
     pub fn public_path(&self) -> PathBuf {
         self.directory.join("public.pem")
+    }
+
+    /// The key's fingerprint, as OpenSSH writes one of the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// Where the public key cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        let pem = fs::read_to_string(self.public_path())?;
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let digest = Sha256::digest(STANDARD.decode(body)?);
+        Ok(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest)))
     }
 
     /// The answer to a challenge: the digest of the text that `encrypted` (base64)

@@ -49,6 +49,18 @@ impl<'a> Operator<'a> {
         self.option("--key", path.display().to_string())
     }
 
+    /// Expects the agent to have this public key.
+    #[must_use]
+    pub fn agent_key(self, path: &Path) -> Self {
+        self.option("--agent-key", path.display().to_string())
+    }
+
+    /// Speaks version 2.
+    #[must_use]
+    pub fn v2(self) -> Self {
+        self.dialect("v2")
+    }
+
     /// Reaches this target instead.
     #[must_use]
     pub fn target(self, target: &str) -> Self {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,15 @@ pub struct Counts {
     pub reordered: u64,
     /// Frames that were changed.
     pub corrupted: u64,
+}
+
+/// A host beside a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The first one.
+    Left,
+    /// The second one.
+    Right,
 }
 
 /// A running relay. Stopped when dropped.
@@ -93,7 +102,41 @@ impl Relay {
 
     /// Does this to frames from here on.
     pub fn set(&self, impairments: Impairments) {
-        *self.shared.impairments.lock().unwrap_or_else(PoisonError::into_inner) = impairments;
+        *lock(&self.shared.impairments) = impairments;
+    }
+
+    /// Keeps a copy of every frame that comes from here on.
+    pub fn record(&self) {
+        *lock(&self.shared.recorded) = Some(Vec::new());
+    }
+
+    /// The frames that came since [`record`](Self::record), from this side.
+    pub fn recorded(&self, from: Side) -> Vec<Vec<u8>> {
+        let recorded = lock(&self.shared.recorded);
+        let frames = recorded.iter().flatten().filter(|(side, _)| *side == from as usize);
+        frames.map(|(_, frame)| frame.clone()).collect()
+    }
+
+    /// Sends frames to this side, in this order, beside those that come.
+    pub fn inject(&self, to: Side, frames: impl IntoIterator<Item = Vec<u8>>) {
+        let to = to as usize;
+        lock(&self.shared.injected).extend(frames.into_iter().map(|frame| (to, frame)));
+    }
+
+    /// Waits until everything injected is on its way.
+    ///
+    /// # Errors
+    ///
+    /// Where that takes longer than ten seconds.
+    pub fn wait_injected(&self) -> Result<()> {
+        let started = Instant::now();
+        while !lock(&self.shared.injected).is_empty() {
+            if started.elapsed() > Duration::from_secs(10) {
+                bail!("the relay does not inject");
+            }
+            thread::sleep(IDLE);
+        }
+        Ok(())
     }
 
     /// What it did so far.
@@ -109,7 +152,7 @@ impl Relay {
     /// Naming the rate.
     pub fn require_impaired(&self) -> Result<Counts> {
         let counts = self.counts();
-        let wanted = *self.shared.impairments.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = *lock(&self.shared.impairments);
         for (rate, count, what) in [
             (wanted.loss, counts.lost, "lost"),
             (wanted.duplication, counts.duplicated, "duplicated"),
@@ -139,6 +182,14 @@ struct Shared {
     impairments: Mutex<Impairments>,
     stop: AtomicBool,
     numbers: [AtomicU64; 6],
+    /// Frames with the side that they came from, where they are kept.
+    recorded: Mutex<Option<Vec<(usize, Vec<u8>)>>>,
+    /// Frames with the side that they are for.
+    injected: Mutex<Vec<(usize, Vec<u8>)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy)]
@@ -171,7 +222,11 @@ fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
     let mut queue: BinaryHeap<Due> = BinaryHeap::new();
     let mut number = 0;
     while !shared.stop.load(Ordering::Relaxed) {
-        let impairments = *shared.impairments.lock().unwrap_or_else(PoisonError::into_inner);
+        let impairments = *lock(&shared.impairments);
+        let injected = std::mem::take(&mut *lock(&shared.injected));
+        for (to, frame) in injected {
+            taps[to].send_bytes(&frame)?;
+        }
         for (from, tap) in taps.iter().enumerate() {
             let now = Instant::now();
             for _ in 0..BATCH {
@@ -179,6 +234,9 @@ fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
                     break;
                 };
                 shared.count(Number::Received);
+                if let Some(recorded) = lock(&shared.recorded).as_mut() {
+                    recorded.push((from, frame.clone()));
+                }
                 for due in fate(&impairments, &mut random, &mut frame, now, shared) {
                     number += 1;
                     queue.push(Reverse((due, number, 1 - from, frame.clone())));

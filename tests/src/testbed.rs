@@ -140,6 +140,34 @@ impl Testbed {
             .auth_directory(&directory))
     }
 
+    /// The agent's command line for version 2: its own key is `identity`'s, and these
+    /// are authorised beside that.
+    ///
+    /// # Errors
+    ///
+    /// As [`agent_command_with`](Self::agent_command_with).
+    pub fn v2_agent_command(
+        &self,
+        identity: &KeyPair,
+        operators: &[&KeyPair],
+    ) -> Result<AgentCommand> {
+        let keys: Vec<_> = [&[identity], operators].concat();
+        let command = self.agent_command_with(&keys)?;
+        identity.install(&self.path("auth"))?;
+        Ok(command)
+    }
+
+    /// A testbed whose agent serves version 2 with the keys of both.
+    ///
+    /// # Errors
+    ///
+    /// As [`serving`](Self::serving).
+    pub fn serving_v2(link: Link) -> Result<(Self, Agent)> {
+        let bed = Self::new(link)?;
+        let agent = bed.v2_agent_command(&bed.keys, &[])?.start()?;
+        Ok((bed, agent))
+    }
+
     /// Starts the agent.
     ///
     /// # Errors
