@@ -36,8 +36,8 @@ pub(crate) struct RunArgs {
     /// Serve this interface (repeatable); a bond stands for its slaves
     #[arg(long = "iface", value_name = "IF")]
     pub(crate) interfaces: Vec<String>,
-    /// Authorised keys are DIR/public.pem and DIR/authorized_keys.d/*.pem
-    /// [default: /usr/lib/bmstools/auth]
+    /// Authorised keys are DIR/public.pem and DIR/authorized_keys.d/*.pem, this agent's
+    /// own is DIR/private.pem [default: /usr/lib/bmstools/auth]
     #[arg(long, value_name = "DIR")]
     pub(crate) auth_dir: Option<PathBuf>,
     /// Read settings from this TOML file
@@ -104,11 +104,12 @@ Examples:
   bmstools-agent run --help           every option
 
 Operators whose public keys are in /usr/lib/bmstools/auth are served: `bmstools keygen DIR` on the
-operator's host makes a pair, and DIR/public.pem is copied there.";
+operator's host makes a pair, and both of its files are copied there. private.pem is how the agent
+proves in v2 who it is; it may be of another pair, made on this server.";
 
 const EXAMPLES: &str = "\
 Examples:
-  Serve one interface, with the key in /usr/lib/bmstools/auth/public.pem:
+  Serve one interface, with the keys in /usr/lib/bmstools/auth:
       bmstools-agent run --iface eth0
 
   Serve a bond and another NIC, with keys elsewhere:
@@ -122,7 +123,7 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT   end all sessions and exit; a second one exits at once
-  SIGHUP            check the key files (they are read at every authentication anyway)
+  SIGHUP            check the key files (changes to them are noticed anyway)
   SIGUSR1           log all counters as one line of JSON
 
 Exit codes: 0 ended by a signal, 1 failure, 2 wrong usage.";

@@ -227,24 +227,42 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 const AFTER_HELP: &str = "\
 Examples:
-  Make a key pair, then copy ~/bms/public.pem to /usr/lib/bmstools/auth/ on the server:
+  Make a key pair, then copy both files to /usr/lib/bmstools/auth/ on the server:
     bmstools keygen ~/bms
     export BMSTOOLS_KEY=~/bms/private.pem
-  See whether the agent answers:
+  See how far away the agent is, and what it says of itself:
     bmstools -t 52:54:00:aa:bb:01 ping
+    bmstools -t 52:54:00:aa:bb:01 status
   Run a command, in VLAN 100 behind eth1:
     bmstools -t 52:54:00:aa:bb:01@100%eth1 exec -- ls -l '/tmp/two words'
   Let the remote bash interpret pipes and variables:
     bmstools -t 52:54:00:aa:bb:01 exec --shell -- 'dmesg | tail -n 5'
   Copy an image:
     bmstools -t 52:54:00:aa:bb:01 push disk.img /var/tmp/
+  Work on several servers at once, by address, name and group:
+    bmstools -t 52:54:00:aa:bb:01 -t web01 -t @db exec -- uptime
   See what the network can do, over AF_XDP:
     bmstools -t 52:54:00:aa:bb:01 --link xdp bench
+  Reach an agent that knows only version 1, or bmstools 1.1:
+    bmstools -t 52:54:00:aa:bb:01 --proto v1 exec -- uname -r
+    bmstools -t 52:54:00:aa:bb:01@100 --proto v1-deployed exec -- uname -r
+
+Inventory, ~/.config/bmstools/hosts.toml; everything but the mac may be left out:
+  [hosts.web01]
+  mac = \"52:54:00:aa:bb:01\"
+  vlan = 100
+  interface = \"eth1\"
+  key = \"~/bms/private.pem\"            # yours
+  agent_key = \"keys/web01.pem\"         # its public key; by default yours
+  [groups]
+  web = [\"web01\", \"web02\"]
+  all = [\"@web\", \"db01\"]
 
 Exit codes:
   0     done, confirmed by the agent
   1-254 exec: the command's own (128 + N where signal N ended it)
   255   bmstools failed, and one line on stderr says why
+        With several servers the highest code of any counts, and stderr names them
   2     the arguments make no sense
   130   stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP; the agent has been told";
 

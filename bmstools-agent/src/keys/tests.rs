@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use bmstools_proto::keys::PrivateKey;
+use bmstools_proto::v2::identity::KeyType;
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
@@ -8,6 +9,20 @@ use super::file::check_rights;
 use super::*;
 
 const V1: Protocols = Protocols { v1: true, v2: false };
+const V2: Protocols = Protocols { v1: false, v2: true };
+const BOTH: Protocols = Protocols { v1: true, v2: true };
+
+/// An agent's directory for version 2: its own key, and this operator's.
+fn v2(own: KeyType, operator: &Identity) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "private.pem", &identity::generate(own).unwrap(), 0o600);
+    write(dir.path(), "authorized_keys.d/a.pem", &operator.public_key().to_pem(), 0o644);
+    dir
+}
+
+fn someone(kind: KeyType) -> Identity {
+    Identity::from_pem(&identity::generate(kind).unwrap()).unwrap()
+}
 
 /// A directory with a pair of keys, as `bmstools keygen` leaves it.
 fn pair() -> (TempDir, PrivateKey) {
@@ -158,4 +173,68 @@ fn only_root_and_the_agents_own_user_may_be_able_to_write_keys() {
     assert!(says.contains("group 7") && says.contains("chmod g-w"), "{says}");
     // A sticky directory, too: anybody may add a file to it.
     assert!(refused(0, 0, 0o41777).unwrap().contains("chmod o-w"));
+}
+
+#[test]
+fn version_2_takes_every_kind_of_key() {
+    for kind in [KeyType::Ed25519, KeyType::P256, KeyType::Rsa(2048)] {
+        let operator = someone(kind);
+        let dir = v2(kind, &operator);
+        let keys = KeyDir::new(dir.path());
+        keys.check(V2).unwrap();
+        let credentials = keys.credentials().unwrap();
+        assert_eq!(credentials.authorized, [operator.public_key()]);
+        assert_ne!(credentials.identity.public_key(), operator.public_key());
+        assert!(keys.is_authorized(&operator.public_key()));
+        assert!(!keys.is_authorized(&credentials.identity.public_key()));
+    }
+}
+
+#[test]
+fn version_1_passes_over_keys_that_only_version_2_knows() {
+    let (dir, key) = pair();
+    let operator = someone(KeyType::Ed25519);
+    write(dir.path(), "authorized_keys.d/a.pem", &operator.public_key().to_pem(), 0o644);
+    KeyDir::new(dir.path()).check(BOTH).unwrap();
+    assert_eq!(fingerprints(&dir), [key.public_key().fingerprint()]);
+}
+
+#[test]
+fn a_short_key_is_for_version_1_alone() {
+    let (dir, _) = pair();
+    let keys = KeyDir::new(dir.path());
+    keys.check(BOTH).unwrap();
+    let reason = format!("{:#}", keys.credentials().unwrap_err());
+    assert!(reason.contains("1024 bits are too short"), "{reason}");
+    let refused = format!("{:#}", keys.check(V2).unwrap_err());
+    assert!(refused.contains("v2 alone") && refused.contains("too short"), "{refused}");
+}
+
+#[test]
+fn version_2_alone_needs_the_agents_own_key_and_version_1_alone_one_of_rsa() {
+    let dir = v2(KeyType::Ed25519, &someone(KeyType::Ed25519));
+    let keys = KeyDir::new(dir.path());
+    keys.check(BOTH).unwrap();
+    let refused = format!("{:#}", keys.check(V1).unwrap_err());
+    assert!(refused.contains("none of the keys") && refused.contains("RSA"), "{refused}");
+    fs::remove_file(dir.path().join("private.pem")).unwrap();
+    let refused = format!("{:#}", keys.check(V2).unwrap_err());
+    assert!(refused.contains("private.pem is missing"), "{refused}");
+    assert!(refused.contains("--agent-key"), "{refused}");
+}
+
+#[test]
+fn a_removed_key_is_not_authorised_and_the_stamp_tells() {
+    let operator = someone(KeyType::Ed25519);
+    let dir = v2(KeyType::P256, &operator);
+    let keys = KeyDir::new(dir.path());
+    let before = keys.stamp();
+    assert_eq!(before, keys.stamp());
+    fs::remove_file(dir.path().join("authorized_keys.d/a.pem")).unwrap();
+    assert!(!keys.is_authorized(&operator.public_key()));
+    let removed = keys.stamp();
+    assert_ne!(before, removed);
+    write(dir.path(), "public.pem", &operator.public_key().to_pem(), 0o644);
+    assert!(keys.is_authorized(&operator.public_key()));
+    assert_ne!(removed, keys.stamp());
 }

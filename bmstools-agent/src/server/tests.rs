@@ -286,3 +286,24 @@ fn a_session_is_let_through_at_all_ports_of_its_interface_or_none() {
     ports[1].remove_session(SessionKey::v1(peer, 1));
     assert!(server.let_through(0, key, Framing::V1(Dialect::V1), &mut ports));
 }
+
+#[test]
+fn frames_of_a_version_that_is_not_spoken_are_counted_and_ignored() {
+    let runtime = Runtime::new().unwrap();
+    let (mut server, ..) = server(&runtime, Path::new("/"), Groups::new([1]));
+    let peer = Peer { mac: OPERATOR, vlan: bmstools_common::Vlan::NONE };
+    let now = Instant::now();
+    let open = |version: u8| {
+        let mut frame = [0; 64];
+        // An open of version 1 from key 7: one fragment, the first.
+        (frame[0], frame[3], frame[11]) = (version, 7, 1);
+        frame
+    };
+    server.receive(now, 0, peer, &mut open(2));
+    assert_eq!((server.ignored, server.endpoint.stats().received), (1, 0));
+    server.receive(now, 0, peer, &mut open(1));
+    assert_eq!((server.ignored, server.endpoint.stats().received), (1, 1));
+    server.v1 = false;
+    server.receive(now, 0, peer, &mut open(1));
+    assert_eq!((server.ignored, server.endpoint.stats().received), (2, 1));
+}

@@ -2,7 +2,7 @@
 
 pub(crate) mod keeper;
 mod logs;
-mod store;
+pub(super) mod store;
 
 use std::process::Child;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bmstools_proto::v2::message::Answer;
+use bmstools_proto::v2::message::exec::JobState;
 use bmstools_proto::v2::message::status::{Measure, Measured, Ping, Pong, Status, StatusRequest};
 use bmstools_session::{RecvStream, SendStream, SessionError};
 use bytes::Bytes;
@@ -11,11 +12,17 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::Shared;
+use super::jobs::store::Store;
 use crate::session::Message;
 
 /// Tells about the agent.
 pub(crate) async fn serve(shared: &Shared, _request: StatusRequest, mut send: SendStream) {
     let mut status = own(shared);
+    let store = Store::new(&shared.config.jobs.directory);
+    if let Ok(jobs) = tokio::task::spawn_blocking(move || store.list()).await {
+        let running = jobs.iter().filter(|job| job.state == JobState::Running).count();
+        status.jobs = running.try_into().unwrap_or(u32::MAX);
+    }
     let (answer, answered) = oneshot::channel();
     shared.outbox.send(Message::Counted(answer)).await;
     match answered.await {
