@@ -1,6 +1,7 @@
 //! Sessions of version 2: each has a task that accepts its streams, and each stream
 //! one that reads the request and serves it.
 
+mod claim;
 mod exec;
 mod files;
 mod jobs;

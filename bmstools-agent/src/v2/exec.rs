@@ -16,11 +16,12 @@ use bmstools_session::{RecvStream, SendStream, Session};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use self::channels::{Pipes, Terminal};
 use self::leader::Leader;
+use super::claim::Claim;
 use super::launch::{self, Program, cannot};
 use super::{Shared, failure, jobs, refuse};
 
@@ -61,43 +62,56 @@ pub(crate) async fn serve(
     drop(slot);
 }
 
-/// A command under way. Killed with its group when dropped.
+/// A command that has just been started. Killed with its group when dropped.
 struct Running {
     leader: Leader,
-    terminal: Option<Arc<Terminal>>,
-    input: JoinSet<()>,
-    outputs: JoinSet<bool>,
-    ended: watch::Sender<bool>,
+    channels: Channels,
+    streams: Streams,
     time: Option<Duration>,
+}
+
+/// The agent's ends of what a command has open.
+enum Channels {
+    Pipes(Pipes),
+    Terminal(Arc<Terminal>),
+}
+
+/// The operator's streams for them.
+struct Streams {
+    data: Claim,
+    errors: Claim,
 }
 
 impl Running {
     /// Serves the command's operator up to its end.
-    async fn attend(mut self, mut send: SendStream, mut recv: RecvStream) {
-        let started = Started { pid: self.leader.pid(), job: None };
+    async fn attend(self, mut send: SendStream, mut recv: RecvStream) {
+        let Self { leader, channels, streams, time } = self;
+        let started = Started { pid: leader.pid(), job: None };
+        let deadline = time.map(|time| Instant::now() + time);
         if send.send(&Answer::Done(started)).await.is_err() {
-            return self.abandon().await;
+            drop(channels);
+            return leader.hang_up().await;
         }
-        let Some(timed_out) = self.until_end(&mut recv).await else {
-            return self.abandon().await;
+        let (ended, see_end) = watch::channel(false);
+        let mut pumps = match pump(channels, streams, see_end).await {
+            Ok(pumps) => pumps,
+            Err(failure) => {
+                debug!(failure.message, "a command's streams did not come");
+                return leader.hang_up().await;
+            }
+        };
+        let Some(timed_out) = until_end(&leader, &pumps, deadline, &mut recv).await else {
+            debug!(pid = leader.pid(), "a command's operator has gone");
+            // Closes the terminal, which hangs up whatever is on it.
+            drop(pumps);
+            return leader.hang_up().await;
         };
         if timed_out {
-            self.leader.signal(Signal::KILL);
+            leader.signal(Signal::KILL);
         }
-        let mut exited = exited(self.leader.reap(), timed_out);
-        self.ended.send_replace(true);
-        let mut held = false;
-        loop {
-            tokio::select! {
-                output = self.outputs.join_next() => match output {
-                    Some(output) => held |= output.unwrap_or_default(),
-                    None => break,
-                },
-                control = recv.receive::<Control>() => if !matches!(control, Ok(Some(_))) {
-                    return;
-                },
-            }
-        }
+        let mut exited = exited(leader.reap(), timed_out);
+        ended.send_replace(true);
+        let Some(held) = pumps.drain(&mut recv).await else { return };
         if held {
             exited.why = Some(HELD.into());
         }
@@ -106,103 +120,127 @@ impl Running {
             send.finish();
         }
     }
+}
 
-    /// Obeys the operator until the command has ended; `None` where the operator has
-    /// gone. Whether the command's time was over.
-    async fn until_end(&self, recv: &mut RecvStream) -> Option<bool> {
-        let mut timed_out = false;
-        let mut deadline = self.time.map(|time| Instant::now() + time);
+/// What moves bytes between a command and its operator. Stops when dropped.
+struct Pumps {
+    terminal: Option<Arc<Terminal>>,
+    _input: JoinSet<()>,
+    outputs: JoinSet<bool>,
+}
+
+/// Begins to move bytes, once the operator has opened its streams.
+async fn pump(
+    channels: Channels,
+    streams: Streams,
+    ended: watch::Receiver<bool>,
+) -> Result<Pumps, Failure> {
+    let (mut input, mut outputs) = (JoinSet::new(), JoinSet::new());
+    let is_terminal = matches!(channels, Channels::Terminal(_));
+    let priority = if is_terminal { TERMINAL_PRIORITY } else { DATA_PRIORITY };
+    let (data, from_operator) = streams.data.opened(priority).await?;
+    let (mut errors, _) = streams.errors.opened(priority).await?;
+    let terminal = match channels {
+        Channels::Pipes(pipes) => {
+            input.spawn(pump::to_pipe(from_operator, pipes.input));
+            outputs.spawn(pump::from_pipe(pipes.output, data, ended.clone()));
+            outputs.spawn(pump::from_pipe(pipes.errors, errors, ended));
+            None
+        }
+        Channels::Terminal(terminal) => {
+            errors.finish();
+            input.spawn(pump::to_terminal(from_operator, Arc::clone(&terminal)));
+            outputs.spawn(pump::from_terminal(Arc::clone(&terminal), data, ended));
+            Some(terminal)
+        }
+    };
+    Ok(Pumps { terminal, _input: input, outputs })
+}
+
+impl Pumps {
+    /// Waits until what the command wrote is on its way; `None` where the operator has
+    /// gone. Whether somebody may still write.
+    async fn drain(&mut self, recv: &mut RecvStream) -> Option<bool> {
+        let mut held = false;
         loop {
             tokio::select! {
-                () = self.leader.ended() => return Some(timed_out),
-                control = recv.receive() => match control {
-                    Ok(Some(Control::Signal(number))) => self.signal(number),
-                    Ok(Some(Control::Resize(size))) => {
-                        if let Some(terminal) = &self.terminal {
-                            terminal.resize(size);
-                        }
-                    }
-                    _ => return None,
+                output = self.outputs.join_next() => match output {
+                    Some(output) => held |= output.unwrap_or_default(),
+                    None => return Some(held),
                 },
-                () = until(deadline) => {
-                    if timed_out {
-                        self.leader.signal(Signal::KILL);
-                        deadline = None;
-                    } else {
-                        self.leader.signal(Signal::TERM);
-                        self.leader.signal(Signal::CONT);
-                        deadline = Some(Instant::now() + KILL_AFTER);
-                    }
-                    timed_out = true;
-                }
+                control = recv.receive::<Control>() => if !matches!(control, Ok(Some(_))) {
+                    return None;
+                },
             }
         }
     }
 
-    fn signal(&self, number: u8) {
+    /// Sends a signal to whom a terminal's user would send it.
+    fn signal(&self, leader: &Leader, number: u8) {
         let Some(signal) = Signal::from_named_raw(number.into()) else { return };
         match self.terminal.as_ref().and_then(|terminal| terminal.foreground()) {
             Some(group) => leader::signal_group(group, signal),
-            None => self.leader.signal(signal),
+            None => leader.signal(signal),
         }
     }
+}
 
-    /// Ends a command whose operator has gone.
-    async fn abandon(self) {
-        debug!(pid = self.leader.pid(), "a command's operator has gone");
-        let Self { leader, terminal, input, outputs, .. } = self;
-        // Closes the terminal, which hangs up whatever is on it.
-        drop((terminal, input, outputs));
-        leader.hang_up().await;
+/// Obeys the operator until the command has ended; `None` where the operator has gone.
+/// Whether the command's time was over.
+async fn until_end(
+    leader: &Leader,
+    pumps: &Pumps,
+    mut deadline: Option<Instant>,
+    recv: &mut RecvStream,
+) -> Option<bool> {
+    let mut timed_out = false;
+    loop {
+        tokio::select! {
+            () = leader.ended() => return Some(timed_out),
+            control = recv.receive() => match control {
+                Ok(Some(Control::Signal(number))) => pumps.signal(leader, number),
+                Ok(Some(Control::Resize(size))) => {
+                    if let Some(terminal) = &pumps.terminal {
+                        terminal.resize(size);
+                    }
+                }
+                _ => return None,
+            },
+            () = until(deadline) => {
+                if timed_out {
+                    leader.signal(Signal::KILL);
+                    deadline = None;
+                } else {
+                    leader.signal(Signal::TERM);
+                    leader.signal(Signal::CONT);
+                    deadline = Some(Instant::now() + KILL_AFTER);
+                }
+                timed_out = true;
+            }
+        }
     }
 }
 
 async fn start(session: &Session, request: Exec) -> Result<Running, Failure> {
     check(&request)?;
-    let priority = if request.tty.is_some() { TERMINAL_PRIORITY } else { DATA_PRIORITY };
-    let Some(output) = request.output else { return Err(invalid("a command needs a stream")) };
-    let (to_operator, from_operator) = take(session, output, priority).await?;
-    let errors = match request.errors {
-        Some(_) if request.tty.is_some() => {
-            return Err(invalid("a terminal has no standard error of its own"));
-        }
-        Some(errors) => Some(take(session, errors, priority).await?.0),
-        None => None,
+    let streams = Streams {
+        data: Claim::on(session, request.output).await?,
+        errors: Claim::on(session, request.errors).await?,
     };
     let time = request.timeout.map(Duration::from_millis);
-    let (ended, see_end) = watch::channel(false);
-    let (mut input, mut outputs) = (JoinSet::new(), JoinSet::new());
     let fails = |error: std::io::Error| cannot("make the command's streams", &error);
-    if let Some(tty) = &request.tty {
-        let (terminal, ends) = Terminal::new(tty.size).map_err(fails)?;
-        let terminal = Arc::new(terminal);
-        let leader = launch(request, ends, session).await?;
-        input.spawn(pump::to_terminal(from_operator, Arc::clone(&terminal)));
-        outputs.spawn(pump::from_terminal(Arc::clone(&terminal), to_operator, see_end));
-        return Ok(Running { leader, terminal: Some(terminal), input, outputs, ended, time });
-    }
-    let (pipes, ends) = Pipes::new(errors.is_some()).map_err(fails)?;
-    let leader = launch(request, ends, session).await?;
-    input.spawn(pump::to_pipe(from_operator, pipes.input));
-    outputs.spawn(pump::from_pipe(pipes.output, to_operator, see_end.clone()));
-    if let (Some(from), Some(to)) = (pipes.errors, errors) {
-        outputs.spawn(pump::from_pipe(from, to, see_end));
-    }
-    Ok(Running { leader, terminal: None, input, outputs, ended, time })
-}
-
-/// The operator's stream of that number.
-pub(crate) async fn take(
-    session: &Session,
-    id: u32,
-    priority: u8,
-) -> Result<(SendStream, RecvStream), Failure> {
-    let taken = timeout(STREAM_TIME, session.take_stream(id)).await;
-    let Ok(Ok((send, recv))) = taken else {
-        return Err(failure(FailureCode::Invalid, format!("there is no stream {id} to take")));
+    let (channels, ends) = match &request.tty {
+        Some(tty) => {
+            let (terminal, ends) = Terminal::new(tty.size).map_err(fails)?;
+            (Channels::Terminal(Arc::new(terminal)), ends)
+        }
+        None => {
+            let (pipes, ends) = Pipes::new().map_err(fails)?;
+            (Channels::Pipes(pipes), ends)
+        }
     };
-    send.set_priority(priority);
-    Ok((send, recv))
+    let leader = launch(request, ends, session).await?;
+    Ok(Running { leader, channels, streams, time })
 }
 
 /// Refuses what can be no command.
@@ -271,8 +309,6 @@ pub(crate) const CONTROL_PRIORITY: u8 = 240;
 const TERMINAL_PRIORITY: u8 = 224;
 /// Before files.
 pub(crate) const DATA_PRIORITY: u8 = 160;
-/// Time between a request and the streams that it names.
-const STREAM_TIME: Duration = Duration::from_secs(10);
 /// Time for a command to end after its time was over.
 pub(crate) const KILL_AFTER: Duration = Duration::from_secs(5);
 const HELD: &str = "a background process still holds the output, which was not waited for";

@@ -19,8 +19,9 @@ use tracing::debug;
 use self::keeper::Task;
 use self::logs::{Logs, POLL};
 use self::store::Store;
+use super::claim::Claim;
 use super::exec::leader::{id, signal_group};
-use super::exec::{CONTROL_PRIORITY, DATA_PRIORITY, check, take};
+use super::exec::{CONTROL_PRIORITY, DATA_PRIORITY, check};
 use super::launch::{self, Program};
 use super::{Shared, failure, readiness, refuse};
 
@@ -175,9 +176,11 @@ async fn logs(
 ) -> Result<(), Stop> {
     store.get(job)?;
     let logs = Logs::open(&store.place(job)?, follow)?;
-    let (output, _) = take(session, output, DATA_PRIORITY).await?;
-    let (errors, _) = take(session, errors, DATA_PRIORITY).await?;
+    let output = Claim::on(session, Some(output)).await?;
+    let errors = Claim::on(session, Some(errors)).await?;
     reply(send, JobReply::Done).await?;
+    let (output, _) = output.opened(DATA_PRIORITY).await?;
+    let (errors, _) = errors.opened(DATA_PRIORITY).await?;
     logs.send(store, job, output, errors).await;
     reply(send, JobReply::Job(store.get(job)?)).await
 }

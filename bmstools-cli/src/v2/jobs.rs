@@ -70,12 +70,18 @@ pub(crate) struct LogsArgs {
 ///
 /// Where the session fails or the agent refuses.
 pub(crate) async fn logs(host: &Host, args: &LogsArgs) -> Result<u8, Failure> {
-    let (output, stdout) = stream(host).await?;
-    let (errors, stderr) = stream(host).await?;
+    let open = async || anyhow::Ok(host.session().open_stream().await?);
+    let (mut send, mut recv) = open().await?;
+    let (mut to_stdout, stdout) = open().await?;
+    let (mut to_stderr, stderr) = open().await?;
     let (job, follow) = (args.job.clone(), args.follow);
+    let (output, errors) = (to_stdout.id(), to_stderr.id());
     let request = JobRequest::Logs { job, follow, output, errors };
-    let (_send, mut recv) = ask(host.session(), &Request::Job(request)).await?;
+    send.send(&Request::Job(request)).await.context("cannot ask the agent")?;
     answer::<JobReply>(&mut recv).await?;
+    // The agent has them: this opens both.
+    to_stdout.finish();
+    to_stderr.finish();
     let (stdout, stderr) = tokio::try_join!(
         output::pass_on(host, Which::Stdout, stdout),
         output::pass_on(host, Which::Stderr, stderr)
@@ -99,13 +105,6 @@ pub(crate) async fn logs(host: &Host, args: &LogsArgs) -> Result<u8, Failure> {
         host.result(object, "")?;
     }
     Ok(0)
-}
-
-/// A stream from the agent alone, with its number.
-async fn stream(host: &Host) -> anyhow::Result<(u32, RecvStream)> {
-    let (mut send, recv) = host.session().open_stream().await.context("cannot open a stream")?;
-    send.finish();
-    Ok((send.id(), recv))
 }
 
 /// The one job that an answer is about.

@@ -21,8 +21,8 @@ pub(crate) struct Pipes {
     pub(crate) input: pipe::Sender,
     /// Read from.
     pub(crate) output: pipe::Receiver,
-    /// Read from; `None` where standard error goes into the output.
-    pub(crate) errors: Option<pipe::Receiver>,
+    /// Read from.
+    pub(crate) errors: pipe::Receiver,
 }
 
 impl Pipes {
@@ -31,17 +31,14 @@ impl Pipes {
     /// # Errors
     ///
     /// Where there are no descriptors left.
-    pub(crate) fn new(separate_errors: bool) -> io::Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn new() -> io::Result<(Self, Vec<OwnedFd>)> {
         let (input, to_input) = pipe()?;
         let (from_output, output) = pipe()?;
-        let (from_errors, errors) = match separate_errors {
-            true => pipe().map(|(read, write)| (Some(read), write))?,
-            false => (None, output.try_clone()?),
-        };
+        let (from_errors, errors) = pipe()?;
         let pipes = Self {
             input: pipe::Sender::from_owned_fd(to_input)?,
             output: pipe::Receiver::from_owned_fd(from_output)?,
-            errors: from_errors.map(pipe::Receiver::from_owned_fd).transpose()?,
+            errors: pipe::Receiver::from_owned_fd(from_errors)?,
         };
         Ok((pipes, vec![input, output, errors]))
     }

@@ -23,11 +23,13 @@ use crate::v2::tty::{self, Raw};
 /// Runs `request` with our standard input, output and error.
 pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Result<u8, Failure> {
     let terminal = request.tty.is_some();
-    let (input, output) = host.session().open_stream().await.context("cannot open a stream")?;
-    input.set_priority(if terminal { TERMINAL_PRIORITY } else { DATA_PRIORITY });
+    let (mut control, mut answers) = open(host, CONTROL_PRIORITY).await?;
+    let priority = if terminal { TERMINAL_PRIORITY } else { DATA_PRIORITY };
+    let (input, output) = open(host, priority).await?;
+    let (mut to_errors, errors) = open(host, priority).await?;
     request.output = Some(input.id());
-    let errors = if terminal { None } else { Some(errors(host, &mut request).await?) };
-    let (control, mut answers) = ask(host, request).await?;
+    request.errors = Some(to_errors.id());
+    control.send(&Request::Exec(request)).await.context("cannot ask the agent")?;
     let answer = tokio::select! {
         answer = answers.receive::<Answer<Started>>() => answer.context("the session broke")?,
         signal = host.signal() => return Err(Failure::Interrupted(signal)),
@@ -35,6 +37,8 @@ pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Res
     if let Err(code) = outcome::started(host, answer)? {
         return Ok(code);
     }
+    // The agent has them: this opens both.
+    to_errors.finish();
     let mut session = Attached {
         host,
         control,
@@ -52,12 +56,7 @@ pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Res
     };
     let outputs = async {
         let stdout = output::pass_on(host, Which::Stdout, output);
-        let stderr = async {
-            match errors {
-                Some(errors) => output::pass_on(host, Which::Stderr, errors).await,
-                None => Ok(Kept::default()),
-            }
-        };
+        let stderr = output::pass_on(host, Which::Stderr, errors);
         tokio::try_join!(stdout, stderr)
     };
     let ended = session.until_end(answers, input, outputs).await;
@@ -90,18 +89,10 @@ fn finish(host: &Host, exited: &Exited, (stdout, stderr): &(Kept, Kept)) -> Resu
     Ok(outcome::exit_code(exited))
 }
 
-/// The stream for standard error, named in the request.
-async fn errors(host: &Host, request: &mut Exec) -> Result<RecvStream, Failure> {
-    let (mut send, recv) = host.session().open_stream().await.context("cannot open a stream")?;
-    request.errors = Some(send.id());
-    send.finish();
-    Ok(recv)
-}
-
-async fn ask(host: &Host, request: Exec) -> Result<(SendStream, RecvStream), Failure> {
-    let (mut send, recv) = host.session().open_stream().await.context("cannot open a stream")?;
-    send.set_priority(CONTROL_PRIORITY);
-    send.send(&Request::Exec(request)).await.context("cannot ask the agent")?;
+async fn open(host: &Host, priority: u8) -> Result<(SendStream, RecvStream), Failure> {
+    let opened = host.session().open_stream().await;
+    let (send, recv) = opened.context("cannot open a stream")?;
+    send.set_priority(priority);
     Ok((send, recv))
 }
 

@@ -36,9 +36,10 @@ pub struct Exec {
     #[n(6)]
     pub timeout: Option<u64>,
     /// The operator's stream that carries standard input there and standard output back.
+    /// Neither is used before [`Started`] has come.
     #[n(7)]
     pub output: Option<u32>,
-    /// The operator's stream that carries standard error back.
+    /// The operator's stream that carries standard error back; nothing on a terminal.
     #[n(8)]
     pub errors: Option<u32>,
     /// Whether to run it as a job: without this session, and without streams.
