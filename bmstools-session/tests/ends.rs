@@ -174,13 +174,13 @@ async fn shutting_down_says_goodbye_and_ends_the_loop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutting_down_waits_no_longer_than_allowed_for_a_peer_that_is_gone() {
+async fn shutting_down_waits_no_longer_than_allowed() {
     let mut world = World::new();
-    let (_session, _agents) = world.session().await;
-    // Its thread goes without a word: the session stands.
-    let operator = world.operator_thread.take().unwrap();
-    std::mem::forget(operator);
-    soon(world.agent.shut_down(Duration::ZERO)).await;
+    let (_operator, agent) = world.session().await;
+    let patient = world.agent.shut_down(Duration::from_secs(3600));
+    let impatient = world.agent.shut_down(Duration::ZERO);
+    soon(async { tokio::join!(patient, impatient) }).await;
+    assert_eq!(soon(agent.closed()).await, CloseReason::Local);
     world.agent_thread.take().unwrap().join().unwrap();
 }
 

@@ -272,7 +272,9 @@ async fn opening_more_streams_than_allowed_waits_for_one_to_end() {
     let (operator, agent) = world.session().await;
     let mut open: Vec<(SendStream, RecvStream)> = Vec::new();
     for _ in 0..4 {
-        open.push(soon(operator.open_stream()).await.unwrap());
+        let (mut send, recv) = soon(operator.open_stream()).await.unwrap();
+        soon(send.write(Bytes::from_static(b"!"))).await.unwrap();
+        open.push((send, recv));
     }
     let fifth = tokio::spawn({
         let operator = operator.clone();

@@ -64,16 +64,9 @@ impl World {
         }
     }
 
-    /// The agent, with a key of the operator's that nobody has.
+    /// The agent, with a session key that nobody has.
     pub fn target(&self) -> Target {
-        Target {
-            peer: Peer { mac: AGENT, vlan: Vlan::NONE },
-            port: 0,
-            mtu: 1500,
-            key: self.next_key.fetch_add(1, Ordering::Relaxed),
-            identity: OPERATOR_KEY.clone(),
-            expected: AGENT_KEY.public_key(),
-        }
+        target(self.next_key.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A session: the operator's end and the agent's.
@@ -92,6 +85,18 @@ impl World {
         assert_eq!(soon(their_recv.read()).await.unwrap().unwrap(), "!");
         let ours = Ends { session: connected, send, recv };
         (ours, Ends { session: accepted, send: their_send, recv: their_recv })
+    }
+}
+
+/// The agent, with this session key at the operator's end.
+pub fn target(key: u16) -> Target {
+    Target {
+        peer: Peer { mac: AGENT, vlan: Vlan::NONE },
+        port: 0,
+        mtu: 1500,
+        key,
+        identity: OPERATOR_KEY.clone(),
+        expected: AGENT_KEY.public_key(),
     }
 }
 
