@@ -1,12 +1,13 @@
 //! What a goodbye leaves.
 
-use bmstools_proto::v2::CloseReason;
+use std::time::Duration;
+
+use bmstools_proto::v2::{CloseReason, SessionId};
 
 use crate::world::*;
 
 /// Has `from` do something, and hands what it sends for that to `to` at one moment.
 fn in_one_batch(world: &mut World, from: usize, to: usize, mut act: impl FnMut(&mut World)) {
-    world.run_for(ms(50));
     world.weather.loss = 1.0;
     world.log = Some(Vec::new());
     act(world);
@@ -22,6 +23,7 @@ fn in_one_batch(world: &mut World, from: usize, to: usize, mut act: impl FnMut(&
 fn what_arrives_together_with_a_goodbye_can_be_read() {
     let mut world = World::new(Weather::FINE, 51);
     let (id, of_agent) = world.established();
+    world.run_for(ms(50));
     let data = random(5_000, 51);
     let mut stream = None;
     in_one_batch(&mut world, OPERATOR, AGENT, |world| {
@@ -42,6 +44,7 @@ fn what_arrives_together_with_a_goodbye_can_be_read() {
 fn a_goodbye_acknowledges_what_arrived_before_it() {
     let mut world = World::new(Weather::FINE, 52);
     let (id, of_agent) = world.established();
+    world.run_for(ms(50));
     let data = random(5_000, 52);
     let mut stream = None;
     in_one_batch(&mut world, AGENT, OPERATOR, |world| {
@@ -56,4 +59,22 @@ fn a_goodbye_acknowledges_what_arrived_before_it() {
     world.run_for(ms(100));
     assert_eq!(world.nodes[AGENT].finished, [(of_agent, stream.unwrap())]);
     assert_eq!(world.nodes[AGENT].closed.len(), 1);
+}
+
+#[test]
+fn a_session_that_the_agent_refuses_at_once_is_told_so() {
+    let mut world = World::new(Weather::FINE, 53);
+    let id = world.connect();
+    world.run_until(ms(10), |world| world.nodes[AGENT].endpoint.stats().cookies_asked > 0);
+    // All of the open arrives before the agent has its say: it has keys then that the
+    // operator lacks.
+    in_one_batch(&mut world, OPERATOR, AGENT, |world| world.run_for(ms(1)));
+    let now = world.now;
+    world.nodes[AGENT].turn(now);
+    assert_eq!(world.nodes[AGENT].begun, 1);
+    let begun = SessionId(0);
+    world.nodes[AGENT].endpoint.close(now, begun, 3, "too many sessions");
+    world.run_for(Duration::from_secs(5));
+    let reason = CloseReason::Peer { code: 3, reason: "too many sessions".into() };
+    assert_eq!(world.nodes[OPERATOR].closed.first(), Some(&(id, reason)));
 }

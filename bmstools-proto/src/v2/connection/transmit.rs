@@ -244,11 +244,9 @@ impl Connection {
 
     /// CLOSE, sealed with the best keys that the peer can have.
     fn say_goodbye(&mut self, now: Instant, buffer: &mut [u8]) -> Option<usize> {
-        let level = match (&self.keys, &self.levels) {
-            (Some(_), _) => DATA,
-            (None, [_, Some(_)]) => HANDSHAKE,
-            _ => INITIAL,
-        };
+        // In a handshake, keys that the peer has not shown to have it may not have.
+        let level =
+            if self.levels[INITIAL].is_none() { DATA } else { self.peer_level.min(HANDSHAKE) };
         let end = self.frame_room(buffer.len(), BASE);
         let plaintext = buffer.get_mut(V2_LEN..end.checked_sub(TAG_LEN)?)?;
         let mut contents = Contents::default();
