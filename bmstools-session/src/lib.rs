@@ -27,21 +27,22 @@
 //! ports' own work:
 //!
 //! - The writer pushes one command: a short lock, and a write to the loop's eventfd
-//!   where the queue was empty *and* the loop has not been woken since it last slept.
-//!   The loop reads the eventfd once for all of them. A busy loop never sleeps, so
-//!   under load neither happens.
-//! - The writer is woken once: a stream that had no room lets through one whole write as
-//!   soon as it has any, so acknowledgements of the next 256 KiB go by before it waits
-//!   again.
-//! - The reader is woken at most once a turn, and only where it waits; one that keeps up
-//!   is woken for what a batch of frames brought (of a placed stream, for a whole
-//!   block), one that does not is never woken.
+//!   where the queue was empty *and* the loop has not been woken since it last slept;
+//!   the loop reads the eventfd once for all of them. A busy loop does not sleep.
+//! - The writer is woken at most once: a stream that had no room lets through a whole
+//!   write as soon as it has any, so that as much must be acknowledged before the
+//!   writer waits again.
+//! - The reader is woken once a turn where it waits by then: three times of an ordered
+//!   stream if it keeps up, never if it does not, once of a placed stream, which comes
+//!   in whole blocks.
 //! - What the reader consumed is told to the loop once in 512 KiB (a sixteenth of the
 //!   stream's window).
 //!
-//! Altogether at most two system calls on the sender's side (eventfd written and read),
-//! one unpark of a runtime's thread on either, and none of these where both are busy.
-//! A small request costs the same: its wake, its answer's wake.
+//! So a block costs no more than one write and one read of the eventfd, one wake of the
+//! writer, and three (ordered) or one (placed) of the reader, each an unpark and a park
+//! of a runtime's thread. Counted over 64 MiB (256 blocks) through a link in memory:
+//! 44 writes to eventfds by the tasks of an ordered stream and 72 of a placed one; their
+//! threads slept 800 and 290 times. A short request costs one of each.
 
 mod command;
 mod error;

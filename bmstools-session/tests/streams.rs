@@ -329,3 +329,26 @@ async fn a_closed_stream_takes_no_more() {
     agent.recv.stop(8);
     assert_eq!(agent.recv.read().await, Err(SessionError::Closed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_stand_in_a_stream_ends_it() {
+    let world = World::new();
+    let (mut operator, mut agent) = world.stream().await;
+    soon(operator.send.write_at(0, Bytes::from_static(b"misplaced"))).await.unwrap();
+    assert!(matches!(soon(operator.send.stopped()).await, SessionError::Unusable(_)));
+    let late = operator.send.write(Bytes::from_static(b"late")).await;
+    assert!(matches!(late, Err(SessionError::Unusable(_))), "{late:?}");
+    assert_eq!(soon(agent.recv.read()).await, Err(SessionError::Reset(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_placed_stream_ends_at_once() {
+    let world = World::new();
+    let (operator, agent) = world.session().await;
+    let (mut send, _recv) = soon(operator.open_stream()).await.unwrap();
+    soon(send.write_at(0, Bytes::new())).await.unwrap();
+    send.finish();
+    let (_send, mut recv) = soon(agent.accept_stream()).await.unwrap();
+    assert_eq!(soon(recv.read_placed()).await, Ok(None));
+    soon(send.acknowledged()).await.unwrap();
+}

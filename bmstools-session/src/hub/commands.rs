@@ -81,7 +81,7 @@ impl Hub {
     fn session_command(&mut self, now: Instant, id: SessionId, command: SessionCommand) {
         match command {
             SessionCommand::Open(reply) => {
-                if let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) {
+                if let Some(live) = self.live(id) {
                     live.wanted.push_back(reply);
                     self.open_wanted(id);
                 }
@@ -89,7 +89,9 @@ impl Hub {
             SessionCommand::Credit => self.credit_all(now, id),
             SessionCommand::Rate(rate) => self.endpoint.set_rate(id, rate),
             SessionCommand::Stats(reply) => {
-                if let Some(stats) = self.endpoint.session_stats(id) {
+                if self.live(id).is_some()
+                    && let Some(stats) = self.endpoint.session_stats(id)
+                {
                     let _ = reply.send(stats);
                 }
             }
@@ -99,7 +101,7 @@ impl Hub {
 
     /// Opens the streams that are waited for, as many as the peer allows.
     pub(super) fn open_wanted(&mut self, id: SessionId) {
-        let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
         while let Some(reply) = live.wanted.pop_front() {
             if reply.is_closed() {
                 continue;
@@ -123,7 +125,7 @@ impl Hub {
     }
 
     fn credit_all(&mut self, now: Instant, id: SessionId) {
-        let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
         live.consumed.hear();
         for (at, stream) in &mut live.streams {
             let bytes = stream.take_consumed();
@@ -140,7 +142,7 @@ impl Hub {
         at: StreamId,
         command: StreamCommand,
     ) {
-        let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
         let Some(stream) = live.streams.get_mut(&at) else { return };
         match command {
             StreamCommand::Write(data) => {
@@ -207,7 +209,7 @@ impl Hub {
 
     /// Has the stream told of its room at the end of the turn.
     pub(super) fn touch(&mut self, id: SessionId, at: StreamId) {
-        let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
         if let Some(stream) = live.streams.get_mut(&at)
             && !stream.is_touched
         {
@@ -220,7 +222,7 @@ impl Hub {
     /// were.
     pub(super) fn tell_room(&mut self) {
         for (id, at) in self.touched.drain(..) {
-            let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else {
+            let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else {
                 continue;
             };
             if let Some(stream) = live.streams.get_mut(&at) {

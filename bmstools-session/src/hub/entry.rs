@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) is_accepted: bool,
     /// Whether the endpoint has it: one that it could not even open is never drained.
     pub(super) has_begun: bool,
+    /// Whether everybody has been told that it is over.
+    pub(super) is_over: bool,
     /// Who waits for it to be established.
     pub(super) awaited: Option<(u64, ConnectReply)>,
     /// Why the hub itself closed it.
@@ -55,11 +57,20 @@ pub(super) struct Stream {
 impl Entry {
     pub(super) fn new(peer: Peer, awaited: Option<(u64, ConnectReply)>) -> Self {
         let is_accepted = awaited.is_none();
-        Self { peer, is_accepted, has_begun: false, awaited, failure: None, live: None }
+        Self {
+            peer,
+            is_accepted,
+            has_begun: false,
+            is_over: false,
+            awaited,
+            failure: None,
+            live: None,
+        }
     }
 
     /// The session is over: tells everybody.
     pub(super) fn end(&mut self, reason: &CloseReason) {
+        self.is_over = true;
         if let Some((_, reply)) = self.awaited.take() {
             let _ = reply.send(Err(reason.clone()));
         }
@@ -71,6 +82,11 @@ impl Entry {
             live.shared.end(reason.clone());
             live.wanted.clear();
         }
+    }
+
+    /// The session, unless it is over.
+    pub(super) fn live(&mut self) -> Option<&mut Live> {
+        self.live.as_mut().filter(|_| !self.is_over)
     }
 
     /// Nothing is heard of it any more.

@@ -129,7 +129,7 @@ impl Hub {
     }
 
     fn stream_opened(&mut self, id: SessionId, at: StreamId) {
-        let Some(live) = self.sessions.get_mut(&id).and_then(|it| it.live.as_mut()) else { return };
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
         let queue = self.common.queue.clone();
         let core = StreamCore::new(queue, id, at, live.consumed.clone(), &self.config);
         let core = Arc::new(core);
@@ -171,6 +171,10 @@ impl Hub {
     }
 
     pub(super) fn stream(&mut self, id: SessionId, at: StreamId) -> Option<&mut Stream> {
-        self.sessions.get_mut(&id)?.live.as_mut()?.streams.get_mut(&at)
+        self.live(id)?.streams.get_mut(&at)
+    }
+
+    pub(super) fn live(&mut self, id: SessionId) -> Option<&mut Live> {
+        self.sessions.get_mut(&id)?.live()
     }
 }

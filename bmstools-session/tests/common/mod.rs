@@ -26,7 +26,7 @@ pub fn new_key() -> Identity {
 }
 
 /// Everything that a test would wait for comes within this.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `future` gives, unless it hangs.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
