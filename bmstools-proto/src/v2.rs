@@ -12,6 +12,9 @@ mod cookie;
 mod crypto_stream;
 mod endpoint;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod message;
 mod packet;

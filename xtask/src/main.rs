@@ -7,6 +7,7 @@ mod bench;
 mod command;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod setup;
 mod test;
 mod toolchain;
@@ -37,6 +38,8 @@ enum Task {
     Test(test::TestArgs),
     /// Shows a command run and a large file pushed, between two namespaces
     Demo(demo::DemoArgs),
+    /// Fuzzes whatever takes bytes from the network
+    Fuzz(fuzz::FuzzArgs),
     /// Measures bmstools beside what one would use instead
     Bench(bench::BenchArgs),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf { check: true } => ebpf::check(&root),
         Task::Test(args) => test::run(&root, &args),
         Task::Demo(args) => demo::run(&root, &args),
+        Task::Fuzz(args) => fuzz::run(&root, &args),
         Task::Bench(args) => bench::run(&root, &args),
     };
     match done {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, is_root, run as run_command, target};
 use crate::toolchain::Toolchain;
-use crate::{ebpf, setup, vm};
+use crate::{ebpf, fuzz, setup, vm};
 
 /// What to test.
 #[derive(clap::Args, Debug)]
@@ -53,6 +53,9 @@ pub(crate) fn run(root: &Path, args: &TestArgs) -> Result<()> {
         let packages = ["test", "--workspace", "--exclude=bmstools-tests"];
         run_command(cargo(root).args(packages).arg("--").args(&args.filter))
     })?;
+    if args.filter.is_empty() {
+        steps.run("fuzz targets on their corpora", || fuzz::replay(root))?;
+    }
     release_build(root, &mut steps)?;
     if !args.quick {
         steps.run("system tests", || {
@@ -76,11 +79,15 @@ fn release_build(root: &Path, steps: &mut Steps) -> Result<()> {
 fn lint(root: &Path, steps: &mut Steps) -> Result<()> {
     steps.run("formatting", || {
         run_command(cargo(root).args(["fmt", "--all", "--check"]))?;
-        run_command(cargo(&root.join("bmstools-ebpf")).args(["fmt", "--check"]))
+        run_command(cargo(&root.join("bmstools-ebpf")).args(["fmt", "--check"]))?;
+        run_command(cargo(&root.join("fuzz")).args(["fmt", "--check"]))
     })?;
     steps.run("lints", || {
         let everything = ["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"];
-        run_command(cargo(root).args(everything))
+        run_command(cargo(root).args(everything))?;
+        let mut targets = cargo(&root.join("fuzz"));
+        targets.args(["clippy", "--all-targets", "--target-dir"]).arg(target(root));
+        run_command(targets.args(["--", "-Dwarnings"]))
     })?;
     steps.run("lints of the XDP program", || {
         let toolchain = Toolchain::find()?;

@@ -1,6 +1,9 @@
 //! Either side of any number of sessions: finds a frame's session, admits new ones,
 //! keeps timers and turns.
 
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,5 +1,8 @@
 //! A frame's way out: what is due, packed and sealed.
 
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
+
 use std::time::Instant;
 
 use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
