@@ -10,6 +10,13 @@ use std::path::Path;
 use bmstools_common::ethernet::{Header, Mac, TPID_8021AD, Tag, Vlan};
 use bmstools_common::header::V2Header;
 use bmstools_fuzz::classify::LOCAL;
+use bmstools_proto::v2::message::exec::{Control, Exec, Exited, Started, WindowSize};
+use bmstools_proto::v2::message::files::{
+    Check, Dir, FileEnd, Have, Keep, Large, Meta, Offer, Pull, Push, PutOptions, Small, ToReceiver,
+    ToSender,
+};
+use bmstools_proto::v2::message::status::{Counter, Link, Ping, Status, StatusRequest};
+use bmstools_proto::v2::message::{Answer, Failure, FailureCode, Request};
 
 fn main() -> io::Result<()> {
     let golden = golden();
@@ -39,6 +46,9 @@ fn main() -> io::Result<()> {
     }
     for (name, program) in v2_handshake() {
         write("v2_handshake", &name, &program)?;
+    }
+    for (name, message) in messages() {
+        write("v2_messages", name, &message)?;
     }
     Ok(())
 }
@@ -216,4 +226,51 @@ fn v2_handshake() -> Vec<(String, Vec<u8>)> {
     }
     programs.push(("raw".into(), [&[0, 10, 0][..], &sized(&[0; 78]), &[8, 3]].concat()));
     programs
+}
+
+/// Requests and answers of each kind.
+fn messages() -> Vec<(&'static str, Vec<u8>)> {
+    fn bytes<T: minicbor::Encode<()>>(message: &T) -> Vec<u8> {
+        minicbor::to_vec(message).expect("messages can be written")
+    }
+    let meta = Meta { mode: 0o644, uid: 1, gid: 2, mtime: -1, mtime_nsec: 5 };
+    let (name, digest) = (|| b"na\nme\xff".to_vec(), [7; 16]);
+    let argv = vec![b"printf".to_vec().into(), b"%s".to_vec().into()];
+    let exec = Exec { argv, cwd: Some(b"/".to_vec().into()), timeout: Some(9), ..Exec::default() };
+    let offer = Offer { name: name(), directory: true, bytes: 1 << 40, space: 9, entries: 3 };
+    let options = PutOptions { mode: Some(0o600), ..PutOptions::default() };
+    let push = Push { destination: b"/tmp".to_vec(), offer: offer.clone(), options };
+    let counter = Counter { name: "received".into(), value: u64::MAX };
+    let link = Link { interface: "eth0".into(), counters: vec![counter], ..Link::default() };
+    let status = Status { links: vec![link], ..Status::default() };
+    let failure = Failure { code: FailureCode::Denied, message: "no".into() };
+    let size = WindowSize { columns: 80, rows: 24, width: 0, height: 0 };
+    vec![
+        ("exec", bytes(&Request::Exec(exec))),
+        ("push", bytes(&Request::Push(push))),
+        ("pull", bytes(&Request::Pull(Pull { source: b"/etc".to_vec(), recursive: true }))),
+        ("status", bytes(&Request::Status(StatusRequest {}))),
+        ("ping", bytes(&Request::Ping(Ping { number: 7 }))),
+        ("answer-status", bytes(&Answer::Done(status))),
+        ("answer-failed", bytes(&Answer::<Started>::Failed(failure))),
+        ("answer-started", bytes(&Answer::Done(Started { pid: 9, job: Some("a".into()) }))),
+        ("exited", bytes(&Exited { signal: Some(9), why: Some("x".into()), ..Exited::default() })),
+        ("signal", bytes(&Control::Signal(15))),
+        ("resize", bytes(&Control::Resize(size))),
+        ("offer", bytes(&ToReceiver::Offer(offer))),
+        ("dir", bytes(&ToReceiver::Dir(Dir { name: name(), meta }))),
+        ("small", bytes(&ToReceiver::Small(Small { name: name(), meta, data: vec![1; 9] }))),
+        ("check", bytes(&ToReceiver::Check(Check { name: name(), meta, size: 9, digest }))),
+        (
+            "large",
+            bytes(&ToReceiver::Large(Large { name: name(), meta, size: 1 << 33, stream: 4 })),
+        ),
+        ("keep", bytes(&ToReceiver::Keep(Keep { entry: 1, whole: false, blocks: vec![5] }))),
+        ("file-end", bytes(&ToReceiver::FileEnd(FileEnd { entry: 1, digest, sent: 9 }))),
+        ("have", {
+            let (blocks, digests) = (vec![1], vec![3; 16]);
+            bytes(&ToSender::Have(Have { entry: 1, whole: Some(digest), blocks, digests }))
+        }),
+        ("want", bytes(&ToSender::Want(3))),
+    ]
 }

@@ -11,6 +11,7 @@ pub mod v1_wire;
 pub mod v2_endpoint;
 pub mod v2_frames;
 pub mod v2_handshake;
+pub mod v2_messages;
 
 /// A function that is fuzzed.
 pub type Run = fn(&[u8]);
@@ -23,6 +24,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("v2_frames", v2_frames::run),
     ("v2_endpoint", v2_endpoint::run),
     ("v2_handshake", v2_handshake::run),
+    ("v2_messages", v2_messages::run),
 ];
 
 /// Makes the program of a target: under libFuzzer its entry, otherwise one that runs
