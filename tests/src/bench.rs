@@ -19,6 +19,7 @@ mod files;
 mod job;
 mod latency;
 mod loss;
+mod memory;
 mod ours;
 mod peers;
 mod push;
@@ -107,6 +108,7 @@ type Measure = fn(&Context) -> Result<Vec<Section>>;
 fn measure(context: &Context) -> Result<Vec<Section>> {
     let all: [(&str, Measure); select::SECTIONS.len()] = [
         ("ceiling", ceiling::measure),
+        ("memory", memory::measure),
         ("push", push::measure),
         ("latency", latency::measure),
         ("small-files", small::measure),

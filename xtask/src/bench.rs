@@ -16,7 +16,7 @@ pub(crate) struct BenchArgs {
     /// Small sizes and few rounds: under five minutes
     #[arg(long)]
     quick: bool,
-    /// Only these sections (ceiling, push, latency, small-files, cost, loss, size,
+    /// Only these sections (ceiling, memory, push, latency, small-files, cost, loss, size,
     /// sessions) and contestants (v1-xdp, scp, nc, …)
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,

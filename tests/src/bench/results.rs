@@ -40,6 +40,8 @@ pub(crate) struct Section {
 pub(crate) enum Unit {
     /// 10^9 bits of payload a second; more is better.
     GbitPerSecond,
+    /// 2^30 bytes of payload for each second of processor time; more is better.
+    GibPerCpuSecond,
     /// Less is better.
     Milliseconds,
     /// Less is better.
@@ -51,6 +53,7 @@ impl Unit {
     pub(crate) const fn symbol(self) -> &'static str {
         match self {
             Self::GbitPerSecond => "Gb/s",
+            Self::GibPerCpuSecond => "GiB/CPU s",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
         }
@@ -58,7 +61,7 @@ impl Unit {
 
     /// Whether more is better.
     pub(crate) const fn is_rate(self) -> bool {
-        matches!(self, Self::GbitPerSecond)
+        matches!(self, Self::GbitPerSecond | Self::GibPerCpuSecond)
     }
 }
 
@@ -105,6 +108,12 @@ impl Run {
     /// A run that moved `bytes` in so many seconds: its value is the rate.
     pub(crate) fn rate(bytes: u64, seconds: f64) -> Self {
         let value = bytes as f64 * 8.0 / seconds.max(1e-9) / 1e9;
+        Self { value, seconds, bytes, ..Self::default() }
+    }
+
+    /// A run whose processor time for `bytes` is what counts.
+    pub(crate) fn per_cpu_second(bytes: u64, seconds: f64) -> Self {
+        let value = bytes as f64 / (1u64 << 30) as f64 / seconds.max(1e-9);
         Self { value, seconds, bytes, ..Self::default() }
     }
 

@@ -59,11 +59,11 @@ impl Selection {
 }
 
 /// The sections, in the order in which they are measured.
-pub(crate) const SECTIONS: [&str; 8] =
-    ["ceiling", "push", "latency", "small-files", "cost", "loss", "size", "sessions"];
+pub(crate) const SECTIONS: [&str; 9] =
+    ["ceiling", "memory", "push", "latency", "small-files", "cost", "loss", "size", "sessions"];
 
 /// Every contestant of any section.
-pub(crate) const CONTESTANTS: [&str; 33] = [
+pub(crate) const CONTESTANTS: [&str; 35] = [
     "ceiling-64",
     "ceiling-1514",
     "ceiling-3512",
@@ -97,6 +97,8 @@ pub(crate) const CONTESTANTS: [&str; 33] = [
     "uftp",
     "udpcast",
     "v1-many",
+    "v2-memory-send",
+    "v2-memory-receive",
 ];
 
 #[cfg(test)]

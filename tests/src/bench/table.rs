@@ -139,7 +139,6 @@ fn drop_empty(lines: &mut [Vec<String>]) {
 pub(crate) fn sentences(section: &Section) -> Vec<String> {
     let mut sentences = Vec::new();
     let (mut better, mut worse, mut even, mut own) = (vec![], vec![], vec![], vec![]);
-    let is_ours = |name: &str| name.starts_with("v1");
     for row in &section.rows {
         let other = row.name != section.reference && !row.name.starts_with(CEILING);
         let Some(ratio) = section.against_reference(row).filter(|_| other) else { continue };
@@ -189,9 +188,14 @@ pub(crate) fn sentences(section: &Section) -> Vec<String> {
     sentences
 }
 
+/// Whether a contestant is bmstools.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("v1") || name.starts_with("v2")
+}
+
 /// A contestant's name in sentences.
 fn title_of(name: &str) -> String {
-    if name.starts_with("v1") { format!("bmstools {name}") } else { name.to_owned() }
+    if is_ours(name) { format!("bmstools {name}") } else { name.to_owned() }
 }
 
 fn number(value: f64) -> String {
