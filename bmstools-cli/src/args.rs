@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bmstools_link::Mode;
 use bmstools_proto::Dialect;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::v2::exec::ExecArgs;
 use crate::v2::jobs::{JobsArgs, KillArgs, LogsArgs, WaitArgs};
@@ -32,7 +33,9 @@ pub(crate) struct Cli {
 pub(crate) struct Common {
     /// The server: MAC[@VLAN][%IFACE], as in 52:54:00:aa:bb:01@100%eth1, or a name or
     /// @GROUP of the inventory. Repeat it for several servers at once
-    #[arg(short, long = "target", value_name = "TARGET", global = true)]
+    // Not global: of those in front of the command and those behind it, clap would drop
+    // the ones in front. [`parse`] adds them up.
+    #[arg(short, long = "target", value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
     /// The inventory of servers [default: $XDG_CONFIG_HOME/bmstools/hosts.toml, where
     /// XDG_CONFIG_HOME is ~/.config unless set]
@@ -75,6 +78,32 @@ pub(crate) struct Common {
     /// No progress, summary or warnings
     #[arg(short, long, conflicts_with = "verbose", global = true)]
     pub(crate) quiet: bool,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// What clap has to say: help, the version, or a mistake.
+pub(crate) fn parse(
+    line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    let command = Cli::command();
+    let target = command.get_arguments().find(|argument| argument.get_id() == "targets").cloned();
+    let command = command.mut_subcommands(|command| match &target {
+        Some(target) if command.get_name() != "keygen" => {
+            command.arg(target.clone().id(BEHIND).display_order(0))
+        }
+        _ => command,
+    });
+    let matches = command.try_get_matches_from(line)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Some((_, behind)) = matches.subcommand()
+        && let Ok(Some(targets)) = behind.try_get_many::<String>(BEHIND)
+    {
+        cli.common.targets.extend(targets.cloned());
+    }
+    Ok(cli)
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,6 +251,8 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give seconds, as in 30 or 0.5, up to a year".to_owned())
 }
 
+/// The targets behind the command.
+const BEHIND: &str = "targets_behind";
 /// Times beyond it are mistakes, and could overflow a clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -268,13 +299,21 @@ Exit codes:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_count_in_front_of_the_command_and_behind_it() {
+        let targets = |line: &str| parse(line.split(' ')).map(|cli| cli.common.targets);
+        assert_eq!(targets("bmstools -t a -t b ping -c 1 --target c").unwrap(), ["a", "b", "c"]);
+        assert_eq!(targets("bmstools ping -t a").unwrap(), ["a"]);
+        assert!(targets("bmstools ping").unwrap().is_empty());
+        assert_eq!(targets("bmstools -t a exec -- b -t c").unwrap(), ["a"]);
+        assert!(targets("bmstools keygen -t a x").is_err());
     }
 
     #[test]

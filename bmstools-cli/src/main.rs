@@ -29,7 +29,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bmstools_proto::Dialect;
-use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command, Common};
@@ -38,7 +37,7 @@ use crate::output::{EXIT_USAGE, Failure, Output};
 use crate::signals::Signals;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };

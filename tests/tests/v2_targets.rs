@@ -216,6 +216,8 @@ fn an_interrupt_ends_all_sessions() -> Result<()> {
     let done = pinging.wait(Duration::from_secs(10))?;
     assert_eq!(done.code(), Some(130), "{done:?}");
     ensure!(done.stderr.contains("3 interrupted: server01, server02, server03"), "{done:?}");
+    // A moment for what may still be under way of them.
+    std::thread::sleep(Duration::from_secs(1));
     let done = rack.run(&["-t", "server01", "--json", "status"])?.success()?.json()?;
     assert_eq!(done["sessions"]["v2"], 1, "sessions stay behind: {done}");
     Ok(())

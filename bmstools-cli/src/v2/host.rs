@@ -19,6 +19,7 @@ use crate::signals::Signal;
 /// One server of a command. What it shows is told apart from the others' where the
 /// command has several.
 pub(crate) struct Host {
+    /// How the user called it.
     pub(super) name: String,
     pub(super) session: Session,
     pub(super) handshake: Duration,
@@ -32,11 +33,6 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// How the user called it.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The session with its agent, established.
     pub(crate) fn session(&self) -> &Session {
         &self.session
