@@ -71,7 +71,8 @@ pub(crate) async fn from_pipe(
         }
     }
     to.finish();
-    true
+    // Past the runtime, which may not have heard of the end yet.
+    !matches!(rustix::io::read(&from, &mut [0; 1]), Ok(0))
 }
 
 /// What is written to a terminal, up to its closing or some silence after the command's
