@@ -1,17 +1,19 @@
 //! Where transfers have unfinished files, so that none stays for good.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rand::Rng as _;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tracing::{debug, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::receive::sweep;
+use crate::receive::sweep::{Swept, sweep};
 
 /// A directory with a symbolic link for each directory in which a transfer under way
 /// or cut off has files that are not finished.
@@ -37,52 +39,64 @@ impl Journal {
     /// still removed by the next transfer into that directory.
     pub(crate) fn note(&self, directory: BorrowedFd<'_>) -> Option<Note> {
         let target = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
-        let name = format!("{:016x}", rand::thread_rng().r#gen::<u64>());
-        let path = self.dir.join(name);
-        let noted = fs::create_dir_all(&self.dir).and_then(|()| symlink(&target, &path));
-        if let Err(error) = noted {
-            debug!(journal = %self.dir.display(), %error, "cannot note an unfinished file");
-            return None;
+        let name = format!("{:016x}", xxh3_64(target.as_os_str().as_bytes()));
+        let note = Note { path: self.dir.join(name) };
+        let mut used = used();
+        let noted = fs::create_dir_all(&self.dir).and_then(|()| symlink(&target, &note.path));
+        match noted {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                debug!(journal = %self.dir.display(), %error, "cannot note an unfinished file");
+            }
+            _ => {}
         }
-        Some(Note { path, kept: AtomicBool::new(false) })
+        used.push(note.path.clone());
+        Some(note)
     }
 }
 
-/// A link of a journal: gone when dropped, unless something unfinished is left.
+/// A link of a journal in use. Dropped, the link goes where nothing unfinished is left.
 #[derive(Debug)]
 pub(crate) struct Note {
     path: PathBuf,
-    kept: AtomicBool,
-}
-
-impl Note {
-    /// Something unfinished is left.
-    pub(crate) fn keep(&self) {
-        self.kept.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Note {
     fn drop(&mut self) {
-        if !self.kept.load(Ordering::Relaxed) {
+        let mut used = used();
+        if let Some(at) = used.iter().position(|path| *path == self.path) {
+            used.swap_remove(at);
+        }
+        if !used.contains(&self.path) && sweep_target(&self.path, LIFETIME).left == 0 {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn sweep_link(link: &Path, lifetime: Duration) -> usize {
-    let Ok(target) = fs::read_link(link) else { return 0 };
+/// Links that transfers of this process use, once for each.
+fn used() -> MutexGuard<'static, Vec<PathBuf>> {
+    static USED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    USED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sweeps the directory that a link points to.
+fn sweep_target(link: &Path, lifetime: Duration) -> Swept {
+    let Ok(target) = fs::read_link(link) else { return Swept::default() };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let swept = match openat(CWD, &target, flags, Mode::empty()) {
-        Ok(dir) => sweep(&dir, lifetime),
-        Err(_) => sweep::Swept::default(),
-    };
+    let Ok(dir) = openat(CWD, &target, flags, Mode::empty()) else { return Swept::default() };
+    let swept = sweep(&dir, lifetime);
     if swept.removed > 0 {
         warn!(directory = %target.display(), files = swept.removed,
             "removed what an interrupted transfer left");
     }
-    // A young link may be older than its file.
-    if swept.left == 0 && age(link).is_some_and(|age| age > SETTLED) {
+    swept
+}
+
+fn sweep_link(link: &Path, lifetime: Duration) -> usize {
+    let used = used();
+    let swept = sweep_target(link, lifetime);
+    // Another process may be about to make the file of a young link.
+    let settled = age(link).is_some_and(|age| age >= lifetime.min(SETTLED));
+    if swept.left == 0 && settled && !used.iter().any(|path| path == link) {
         let _ = fs::remove_file(link);
     }
     swept.removed

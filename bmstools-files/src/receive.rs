@@ -10,7 +10,6 @@ mod small;
 pub(crate) mod sweep;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use self::context::Context;
-use self::large::{Incoming, Told};
+use self::large::{Files, Incoming, Told};
 use self::place::Place;
 use self::tree::{Job, Tree};
 use crate::failure::{TransferError, failure, violation};
@@ -33,8 +32,6 @@ use crate::meta::Policy;
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::wire::Batch;
-
-pub(crate) use self::sweep::sweep;
 
 /// Who receives.
 #[derive(Clone, Debug)]
@@ -91,7 +88,7 @@ pub(crate) async fn receive(
         recv,
         jobs,
         entries: 0,
-        files: BTreeMap::new(),
+        files: Files::default(),
         incoming: JoinSet::new(),
     };
     let taken = taking.run().await;
@@ -166,8 +163,8 @@ struct Taking<'a> {
     jobs: mpsc::Sender<Job>,
     /// How many have come.
     entries: u64,
-    files: BTreeMap<u64, mpsc::Sender<Told>>,
-    incoming: JoinSet<Result<u64, TransferError>>,
+    files: Files,
+    incoming: JoinSet<Result<(), TransferError>>,
 }
 
 impl Taking<'_> {
@@ -179,7 +176,7 @@ impl Taking<'_> {
                 biased;
                 reason = stop.wait() => return Err(reason),
                 Some(done) = self.incoming.join_next(), if !self.incoming.is_empty() => {
-                    self.files.remove(&done.map_err(thread)??);
+                    done.map_err(thread)??;
                 }
                 message = self.recv.receive() => match message? {
                     None => return Err(SessionError::Truncated.into()),
@@ -194,8 +191,15 @@ impl Taking<'_> {
                 },
             }
         }
-        if !self.files.is_empty() {
+        if self.files.count() > 0 {
             return Err(violation("an end in the middle of a file").into());
+        }
+        // They have said their last word, and are about to end.
+        while let Some(done) = self.incoming.join_next().await {
+            done.map_err(thread)??;
+        }
+        if let Some(reason) = stop.reason() {
+            return Err(reason);
         }
         let _ = self.jobs.send(Job::End).await;
         Ok(())
@@ -235,15 +239,13 @@ impl Taking<'_> {
     }
 
     fn large(&mut self, mut large: Large) -> Result<Job, TransferError> {
-        // One may be done whose task has not been taken note of.
-        if self.files.len() >= 2 * MAX_LARGE {
+        if self.files.count() >= MAX_LARGE {
             return Err(violation("too many large files at once").into());
         }
         let entry = self.next();
         let (name, meta) = (std::mem::take(&mut large.name), large.meta);
-        let (tell, told) = mpsc::channel(MAX_TOLD);
+        let told = self.files.add(entry);
         let (locate, spot) = oneshot::channel();
-        self.files.insert(entry, tell);
         let incoming = Incoming {
             ctx: Arc::clone(&self.ctx),
             session: self.session.clone(),
@@ -251,6 +253,7 @@ impl Taking<'_> {
             large,
             spot,
             told,
+            files: self.files.clone(),
         };
         self.incoming.spawn(incoming.run());
         Ok(Job::Locate(entry, name, meta, locate))
@@ -260,13 +263,8 @@ impl Taking<'_> {
         if entry >= self.entries {
             return Err(violation("a word about a file that has not come").into());
         }
-        // Where the file has failed here meanwhile, nobody listens.
-        match self.files.get(&entry).map(|file| file.try_send(told)) {
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                Err(violation("too many words about a file").into())
-            }
-            _ => Ok(None),
-        }
+        self.files.tell(entry, told)?;
+        Ok(None)
     }
 }
 
@@ -312,8 +310,6 @@ pub(crate) fn thread(error: tokio::task::JoinError) -> TransferError {
 /// they may be.
 const MAX_JOBS: usize = 64;
 const MAX_REPLIES: usize = 256;
-/// Words about a file that it has not come to yet: there are three in all.
-const MAX_TOLD: usize = 4;
 /// How long the last message may take to arrive.
 const FAREWELL: Duration = Duration::from_secs(5);
 

@@ -119,13 +119,6 @@ impl Folder {
         self.note.get_or_init(|| journal.and_then(|journal| journal.note(self.fd())));
     }
 
-    /// An unfinished file is left here.
-    pub(crate) fn keep_note(&self) {
-        if let Some(Some(note)) = self.note.get() {
-            note.keep();
-        }
-    }
-
     /// Checks that a file may be put at `name`; whether one is there.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Files whose data comes on a stream of its own.
 
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bmstools_proto::v2::message::files::{FileEnd, Have, Keep, Large, Meta, ToSender};
 use bmstools_proto::v2::message::{Failure, FailureCode};
@@ -11,6 +11,7 @@ use bmstools_session::{RecvStream, SendStream, Session, SessionError};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, ftruncate, seek};
 use rustix::io::Errno;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -27,6 +28,51 @@ pub(crate) enum Told {
     Problem(Failure),
 }
 
+/// Large files under way, and how to reach their tasks.
+#[derive(Clone, Default)]
+pub(crate) struct Files(Arc<Mutex<BTreeMap<u64, mpsc::Sender<Told>>>>);
+
+impl Files {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Adds one.
+    pub(crate) fn add(&self, entry: u64) -> mpsc::Receiver<Told> {
+        let (tell, told) = mpsc::channel(MAX_TOLD);
+        self.lock().insert(entry, tell);
+        told
+    }
+
+    /// Hands a word on to a file's task.
+    ///
+    /// # Errors
+    ///
+    /// Where there are more than make sense.
+    pub(crate) fn tell(&self, entry: u64, told: Told) -> Result<(), Failure> {
+        let is_last = matches!(told, Told::Problem(_));
+        let mut files = self.lock();
+        // Where the file has failed here meanwhile, nobody listens.
+        if let Some(Err(TrySendError::Full(_))) = files.get(&entry).map(|file| file.try_send(told))
+        {
+            return Err(violation("too many words about a file"));
+        }
+        if is_last {
+            files.remove(&entry);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, entry: u64) {
+        self.lock().remove(&entry);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::Sender<Told>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A large file under way.
 pub(crate) struct Incoming {
     pub(crate) ctx: Arc<Context>,
@@ -35,6 +81,7 @@ pub(crate) struct Incoming {
     pub(crate) large: Large,
     pub(crate) spot: oneshot::Receiver<Spot>,
     pub(crate) told: mpsc::Receiver<Told>,
+    pub(crate) files: Files,
 }
 
 /// Why a file does not arrive.
@@ -62,14 +109,17 @@ impl From<SessionError> for Ended {
 }
 
 impl Incoming {
-    /// Receives it. Returns its number when the sender may announce another.
+    /// Receives it.
     ///
     /// # Errors
     ///
     /// Where the whole transfer cannot go on.
-    pub(crate) async fn run(mut self) -> Result<u64, TransferError> {
+    pub(crate) async fn run(mut self) -> Result<(), TransferError> {
         let (ctx, entry) = (Arc::clone(&self.ctx), self.entry);
-        let reply = match self.receive().await {
+        let received = self.receive().await;
+        // The sender may announce another as soon as it is told about this.
+        self.files.remove(entry);
+        let reply = match received {
             Ok(resumed) => {
                 ctx.arrived(self.large.size, resumed);
                 Some(done(entry))
@@ -85,7 +135,7 @@ impl Incoming {
         if let Some(reply) = reply {
             let _ = ctx.replies.send(reply).await;
         }
-        Ok(entry)
+        Ok(())
     }
 
     /// Bytes that were there before.
@@ -453,6 +503,8 @@ impl Stream {
     }
 }
 
+/// Words about a file that it has not come to yet: there are three in all.
+const MAX_TOLD: usize = 4;
 /// Writes of one file under way at most: enough to keep the disk busy.
 const MAX_WRITES: usize = 4;
 /// Zeros written at a time.

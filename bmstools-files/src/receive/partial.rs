@@ -157,8 +157,6 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if self.folder.ctx().discards() {
             self.remove();
-        } else if self.named {
-            self.folder.keep_note();
         }
     }
 }
