@@ -76,7 +76,8 @@ fn fuzz(root: &Path, name: &str, seconds: u64) -> Result<()> {
     // also needs a nightly compiler.
     fuzzer.args(["fuzz", "run", "--fuzz-dir", "fuzz", "--sanitizer", "none", "--target-dir"]);
     fuzzer.arg(&build).arg(name).arg(&found).arg(root.join("fuzz/corpus").join(name));
-    fuzzer.args(["--", "-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"]);
+    // Programs for the endpoints are of use when they are long.
+    fuzzer.args(["--", "-max_len=4096", "-len_control=10", "-timeout=10", "-rss_limit_mb=1024"]);
     fuzzer.args(["-print_final_stats=1".to_owned(), format!("-max_total_time={seconds}")]);
     run_command(&mut fuzzer)
 }
