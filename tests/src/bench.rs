@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "the benchmark's tables are its output")]
 
+mod agent;
 mod ceiling;
 mod chart;
 mod compare;
@@ -20,6 +21,7 @@ mod job;
 mod latency;
 mod loss;
 mod memory;
+mod operator;
 mod ours;
 mod peers;
 mod push;
@@ -27,12 +29,14 @@ mod results;
 mod select;
 mod session;
 mod sessions;
+mod shared;
 mod size;
 mod small;
 mod ssh;
 mod stage;
 mod table;
 mod tools;
+mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,8 +118,10 @@ fn measure(context: &Context) -> Result<Vec<Section>> {
         ("small-files", small::measure),
         ("cost", cost::measure),
         ("loss", loss::measure),
+        ("shared", shared::measure),
         ("size", size::measure),
         ("sessions", sessions::measure),
+        ("agent", agent::measure),
     ];
     let mut sections = Vec::new();
     for (id, measure) in all {
@@ -123,7 +129,11 @@ fn measure(context: &Context) -> Result<Vec<Section>> {
         if !context.selection.takes_section(id) {
             continue;
         }
-        match measure(context) {
+        let began = context.elapsed();
+        let measured = measure(context);
+        let took = context.elapsed().saturating_sub(began);
+        context.progress.line(&format!("{id} took {:.0} s", took.as_secs_f64()));
+        match measured {
             Ok(measured) => {
                 for section in measured {
                     print(context, &section);

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use bmstools_common::ethernet::ETHERTYPE;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -139,6 +140,12 @@ impl Relay {
         Ok(())
     }
 
+    /// Bytes that went on towards the right host so far, whole frames: those of
+    /// bmstools, and all others.
+    pub fn bytes_to_right(&self) -> [u64; 2] {
+        [&self.shared.bytes[0], &self.shared.bytes[1]].map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
     /// What it did so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
@@ -190,6 +197,8 @@ struct Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forwarded to the right: of bmstools, and all others.
+    bytes: [AtomicU64; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -248,6 +257,11 @@ fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
             if let Some(Reverse((_, _, to, frame))) = queue.pop() {
                 taps[to].send_bytes(&frame)?;
                 shared.count(Number::Forwarded);
+                if to == 1 {
+                    let is_other = frame.get(12..14) != Some(&ETHERTYPE.to_be_bytes()[..]);
+                    let bytes = &shared.bytes[usize::from(is_other)];
+                    bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
+                }
             }
         }
         let next = queue.peek().map(|Reverse((due, ..))| due.saturating_duration_since(now));

@@ -16,8 +16,8 @@ pub(crate) struct BenchArgs {
     /// Small sizes and few rounds: under five minutes
     #[arg(long)]
     quick: bool,
-    /// Only these sections (ceiling, memory, push, latency, small-files, cost, loss, size,
-    /// sessions) and contestants (v1-xdp, scp, nc, …)
+    /// Only these sections (ceiling, memory, push, latency, small-files, cost, loss, shared,
+    /// size, sessions, agent) and contestants (v1-xdp, scp, nc, …)
     #[arg(long, value_name = "NAME", num_args = 1..)]
     only: Vec<String>,
     /// Rounds of every section, however long they take

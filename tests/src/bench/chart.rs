@@ -32,7 +32,7 @@ pub(crate) fn draw_all(report: &Report, directory: &Path) -> Result<Vec<Chart>> 
             "size" => lines(section, &path, "MiB", true),
             "loss" => lines(section, &path, "% of frames lost, each way", false),
             "sessions" => lines(section, &path, "sessions at once", true),
-            "latency" => distribution(section, &path),
+            "latency" | "busy" => distribution(section, &path),
             _ => bars(section, &path),
         };
         if drawn.map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))? {
@@ -212,11 +212,17 @@ fn short(value: f64) -> String {
     if value >= 10.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value}") }
 }
 
-/// Ours in blues, the ceiling in grey, others in colours of their own.
+/// Version 2 in greens, version 1 in blues, the ceiling in grey, others in colours of their own.
 fn colour(name: &str) -> RGBColor {
     match name {
         name if name.starts_with(CEILING) => RGBColor(150, 150, 150),
         "no-agent" => RGBColor(150, 150, 150),
+        "fork" => RGBColor(150, 150, 150),
+        "v2-packet" | "v2-pull-xdp" | "v2-exec-new" | "v2-alone" | "v2-exec-quiet" => {
+            RGBColor(60, 170, 120)
+        }
+        "v2-exec-open" | "v2-xdp-generic" => RGBColor(10, 80, 50),
+        name if name.starts_with("v2") => RGBColor(25, 130, 85),
         "v1-packet" | "v1-deployed-packet" | "v1-exec-new-xdp" => RGBColor(110, 165, 225),
         "v1-exec-open" => RGBColor(20, 60, 120),
         name if name.starts_with("v1") => RGBColor(35, 100, 190),

@@ -26,12 +26,17 @@ pub(crate) struct Contestant<'a> {
     x: Option<f64>,
     note: String,
     absent: Option<String>,
-    run: Box<dyn FnMut(Turn) -> Result<Run> + 'a>,
+    run: Box<dyn FnMut(Turn) -> Result<Vec<Run>> + 'a>,
 }
 
 impl<'a> Contestant<'a> {
     /// A contestant with the name that `--only` takes.
-    pub(crate) fn new(name: &str, run: impl FnMut(Turn) -> Result<Run> + 'a) -> Self {
+    pub(crate) fn new(name: &str, mut run: impl FnMut(Turn) -> Result<Run> + 'a) -> Self {
+        Self::several(name, move |turn| Ok(vec![run(turn)?]))
+    }
+
+    /// One that gives several figures a turn.
+    pub(crate) fn several(name: &str, run: impl FnMut(Turn) -> Result<Vec<Run>> + 'a) -> Self {
         Self {
             name: name.to_owned(),
             point: String::new(),
@@ -44,7 +49,7 @@ impl<'a> Contestant<'a> {
 
     /// One that cannot be had here.
     pub(crate) fn absent(name: &str, why: impl Into<String>) -> Self {
-        let mut absent = Self::new(name, |_| Ok(Run::default()));
+        let mut absent = Self::several(name, |_| Ok(Vec::new()));
         absent.absent = Some(why.into());
         absent
     }
@@ -61,7 +66,7 @@ impl<'a> Contestant<'a> {
     #[must_use]
     pub(crate) fn around(
         mut self,
-        mut around: impl FnMut(Turn, &mut dyn FnMut(Turn) -> Result<Run>) -> Result<Run> + 'a,
+        mut around: impl FnMut(Turn, &mut dyn FnMut(Turn) -> Result<Vec<Run>>) -> Result<Vec<Run>> + 'a,
     ) -> Self {
         let mut run = self.run;
         self.run = Box::new(move |turn| around(turn, &mut run));
@@ -154,7 +159,7 @@ impl Contest<'_> {
             let label = one.label();
             context.progress.status(&format!("{}  {round}  {label}", self.title));
             match (one.contestant.run)(turn) {
-                Ok(run) if turn == Turn::Measured => one.runs.push(run),
+                Ok(runs) if turn == Turn::Measured => one.runs.extend(runs),
                 Ok(_) => {}
                 Err(error) => {
                     interrupt::check()?;

@@ -121,6 +121,6 @@ impl Progress {
 }
 
 /// Seconds after which no further round of a full run begins.
-const FULL: u64 = 16 * 60 + 30;
+const FULL: u64 = 37 * 60;
 /// The same for a quick one.
 const QUICK: u64 = 4 * 60 + 15;

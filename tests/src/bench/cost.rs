@@ -27,8 +27,8 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         let contestants = vec![
             ceiling::contestant(context, stage),
             with("no-agent", None).note("nothing attached"),
-            with("v1-idle-xdp", Some(Link::Xdp)).note("XDP program attached, no session"),
-            with("v1-idle-packet", Some(Link::Packet)).note("packet sockets open, no session"),
+            with("v2-idle-xdp", Some(Link::Xdp)).note("XDP program attached, no session"),
+            with("v2-idle-packet", Some(Link::Packet)).note("packet sockets open, no session"),
         ];
         let contest = Contest {
             id: &format!("cost-{napi}"),

@@ -44,8 +44,7 @@ impl Files {
         self.directory.path().starts_with("/dev/shm")
     }
 
-    /// A file of `bytes`: random ones, or, over [`MOST_RANDOM`], a hole that reads
-    /// as zeros and takes no memory.
+    /// A file of `bytes` random bytes.
     ///
     /// # Errors
     ///
@@ -55,14 +54,17 @@ impl Files {
         if path.exists() {
             return Ok(path);
         }
-        if bytes > MOST_RANDOM {
-            let file =
-                File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-            file.set_len(bytes)?;
-        } else {
-            data::write_random(&path, bytes, bytes)?;
-        }
+        data::write_random(&path, bytes, bytes)?;
         Ok(path)
+    }
+
+    /// Removes a source that is not needed any more.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be removed.
+    pub(crate) fn forget(&self, bytes: u64) -> Result<()> {
+        remove(&self.path(&format!("source-{bytes}")))
     }
 
     /// A directory of `count` files of `bytes` each.
@@ -144,9 +146,6 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     };
     removed.with_context(|| format!("cannot remove {}", path.display()))
 }
-
-/// Longer sources would not leave enough memory for what arrives.
-pub(crate) const MOST_RANDOM: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

@@ -28,8 +28,13 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     for percent in [0.0, 0.1, 1.0, 2.0, 5.0] {
         let impairments = Impairments { loss: percent / 100.0, ..Impairments::default() };
         let point = format!("{percent} % loss");
-        for link in [Link::Xdp, Link::Packet] {
-            let push = ours::push(context, &stage, Protocol::V1, link, sizes);
+        for (protocol, link) in [
+            (Protocol::V2, Link::Xdp),
+            (Protocol::V2, Link::Packet),
+            (Protocol::V1, Link::Xdp),
+            (Protocol::V1, Link::Packet),
+        ] {
+            let push = ours::push(context, &stage, protocol, link, sizes);
             contestants.push(impaired(&stage, push, impairments).at(&point, percent));
         }
         let scp = match &ssh {
@@ -53,9 +58,9 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                       software."
             .to_owned(),
         unit: Unit::GbitPerSecond,
-        reference: "v1-xdp",
+        reference: "v2-xdp",
         rounds: context.choose(3, 2),
-        budget: context.budget(120),
+        budget: context.budget(150),
     };
     Ok(contest.run(context, contestants)?.into_iter().collect())
 }

@@ -42,6 +42,10 @@ pub(crate) enum Unit {
     GbitPerSecond,
     /// 2^30 bytes of payload for each second of processor time; more is better.
     GibPerCpuSecond,
+    /// Of one core; less is better.
+    Percent,
+    /// 2^20 bytes; less is better.
+    Mebibytes,
     /// Less is better.
     Milliseconds,
     /// Less is better.
@@ -54,6 +58,8 @@ impl Unit {
         match self {
             Self::GbitPerSecond => "Gb/s",
             Self::GibPerCpuSecond => "GiB/CPU s",
+            Self::Percent => "%",
+            Self::Mebibytes => "MiB",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
         }
@@ -115,6 +121,11 @@ impl Run {
     pub(crate) fn per_cpu_second(bytes: u64, seconds: f64) -> Self {
         let value = bytes as f64 / (1u64 << 30) as f64 / seconds.max(1e-9);
         Self { value, seconds, bytes, ..Self::default() }
+    }
+
+    /// A run with this value, whatever it counts.
+    pub(crate) fn value(value: f64) -> Self {
+        Self { value, ..Self::default() }
     }
 
     /// A run whose time is what counts, in seconds.

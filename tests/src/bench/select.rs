@@ -59,26 +59,48 @@ impl Selection {
 }
 
 /// The sections, in the order in which they are measured.
-pub(crate) const SECTIONS: [&str; 9] =
-    ["ceiling", "memory", "push", "latency", "small-files", "cost", "loss", "size", "sessions"];
+pub(crate) const SECTIONS: [&str; 11] = [
+    "ceiling",
+    "memory",
+    "push",
+    "latency",
+    "small-files",
+    "cost",
+    "loss",
+    "shared",
+    "size",
+    "sessions",
+    "agent",
+];
 
 /// Every contestant of any section.
-pub(crate) const CONTESTANTS: [&str; 35] = [
+pub(crate) const CONTESTANTS: [&str; 55] = [
     "ceiling-64",
     "ceiling-1514",
     "ceiling-3512",
+    "v2-memory-send",
+    "v2-memory-receive",
+    "v2-xdp",
+    "v2-xdp-generic",
+    "v2-packet",
+    "v2-pull-xdp",
     "v1-xdp",
     "v1-packet",
     "v1-deployed-xdp",
     "v1-deployed-packet",
+    "fork",
+    "v2-exec-open",
+    "v2-exec-new",
+    "v2-exec-command",
     "v1-exec-new",
     "v1-exec-new-xdp",
     "v1-exec-open",
+    "v2-push-r",
     "v1-session",
     "v1-tar",
     "v1-push-each",
-    "v1-idle-xdp",
-    "v1-idle-packet",
+    "v2-idle-xdp",
+    "v2-idle-packet",
     "no-agent",
     "scp",
     "scp-aes128-gcm",
@@ -96,9 +118,18 @@ pub(crate) const CONTESTANTS: [&str; 35] = [
     "iperf3",
     "uftp",
     "udpcast",
+    "v2-alone",
+    "tcp-alone",
+    "v2-beside-tcp",
+    "tcp-beside-v2",
+    "v2-many",
     "v1-many",
-    "v2-memory-send",
-    "v2-memory-receive",
+    "v2-sleep-xdp",
+    "v2-sleep-packet",
+    "v2-resident-idle",
+    "v2-resident-sessions",
+    "v2-exec-quiet",
+    "v2-exec-busy",
 ];
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tempfile::TempDir;
 
 use super::ceiling;
 use super::contest::{Contest, Contestant};
 use super::context::Context;
-use super::files::MOST_RANDOM;
 use super::ours::{self, Protocol};
 use super::peers::{self, Sizes, moved, sender};
 use super::results::{Section, Unit};
@@ -30,21 +28,23 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     let Some(mut section) = few else { return Ok(Vec::new()) };
     if !context.quick && !context.is_over(LARGEST_TIME) {
         // Once only: it takes as long as everything smaller together.
-        match memory::directory("bmstools-bench-room-", LARGEST_MIB * MIB + MIB) {
-            Ok(room) if is_beside(&room, context) => {
-                let large = grow(context, &stage, &ssh, &[LARGEST_MIB], 1)?;
-                let rows = large.into_iter().flat_map(|section| section.rows);
+        match LARGEST_MIB.into_iter().find(|mib| has_room(context, *mib)) {
+            Some(mib) => {
+                let large = grow(context, &stage, &ssh, &[mib], 1);
+                context.files.forget(mib * MIB)?;
+                let rows = large?.into_iter().flat_map(|section| section.rows);
                 section.rows.extend(rows.filter(|row| !row.point.is_empty()));
             }
-            _ => context.progress.line("10 GiB are left out: there is no room for them"),
+            None => context.progress.line("10 GiB are left out: there is no room for them"),
         }
     }
     Ok(vec![section])
 }
 
-/// Whether there is room where the files are.
-fn is_beside(room: &TempDir, context: &Context) -> bool {
-    room.path().parent() == context.files.directory().parent()
+/// Whether there is room for a file and its copy where the files are.
+fn has_room(context: &Context, mib: u64) -> bool {
+    let room = memory::directory("bmstools-bench-room-", 2 * mib * MIB + 64 * MIB);
+    room.is_ok_and(|room| room.path().parent() == context.files.directory().parent())
 }
 
 fn grow(
@@ -59,8 +59,8 @@ fn grow(
         let bytes = mib * MIB;
         let sizes = Sizes { warm_up: bytes.min(16 * MIB), measured: bytes, slow: bytes };
         let point = if mib < 1024 { format!("{mib} MiB") } else { format!("{} GiB", mib / 1024) };
-        let note = if bytes > MOST_RANDOM { "zeros, from a file with a hole" } else { "" };
-        let push = ours::push(context, stage, Protocol::V1, Link::Xdp, sizes);
+        let [v2, v1] = [Protocol::V2, Protocol::V1]
+            .map(|protocol| ours::push(context, stage, protocol, Link::Xdp, sizes));
         let scp = match ssh {
             Err(why) => Contestant::absent("scp", why),
             Ok(server) => Contestant::new("scp", move |turn| {
@@ -69,8 +69,8 @@ fn grow(
                 })
             }),
         };
-        for contestant in [push, scp] {
-            contestants.push(contestant.at(&point, mib as f64).note(note));
+        for contestant in [v2, v1, scp] {
+            contestants.push(contestant.at(&point, mib as f64));
         }
     }
     let contest = Contest {
@@ -81,13 +81,14 @@ fn grow(
                       resident. Threaded NAPI."
             .to_owned(),
         unit: Unit::GbitPerSecond,
-        reference: "v1-xdp",
+        reference: "v2-xdp",
         rounds,
         budget: context.budget(80),
     };
     contest.run(context, contestants)
 }
 
-/// What 10 GiB take both contestants, about.
-const LARGEST_TIME: Duration = Duration::from_secs(100);
-const LARGEST_MIB: u64 = 10 * 1024;
+/// What 10 GiB take all contestants, about.
+const LARGEST_TIME: Duration = Duration::from_secs(240);
+/// The largest file, and what takes its place where there is no room for it twice.
+const LARGEST_MIB: [u64; 4] = [10 << 10, 8 << 10, 6 << 10, 4 << 10];

@@ -38,6 +38,10 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
 
     let (stage, ssh) = (&stage, &ssh);
     let mut contestants = vec![
+        Contestant::new("v2-push-r", |turn| {
+            copied(files, turn, count, |from, to| by_push(stage, from, to))
+        })
+        .note("`bmstools push -r`, encrypted, every file's digest compared"),
         Contestant::new("v1-session", |turn| {
             copied(files, turn, count, |from, to| in_one_session(stage, from, to))
         })
@@ -104,11 +108,12 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     let contest = Contest {
         id: "small-files",
         title: &format!("{count} files of 4 KiB"),
-        explanation: "The time until all files are there. Threaded NAPI. bmstools pushes single \
-                      files in v1; what is done instead stands with each row."
+        explanation: "The time until all files are there. Threaded NAPI, AF_XDP. bmstools pushes \
+                      directories in v2 and single files in v1; what is done instead stands with \
+                      each row."
             .to_owned(),
         unit: Unit::Seconds,
-        reference: "v1-session",
+        reference: "v2-push-r",
         rounds: 3,
         budget: context.budget(75),
     };
@@ -154,6 +159,15 @@ fn names(directory: &Path) -> Result<Vec<PathBuf>> {
         fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     paths.sort();
     Ok(paths)
+}
+
+fn by_push(stage: &Stage, from: &Path, to: &Path) -> Result<()> {
+    // A directory that is there would get the copy inside.
+    fs::remove_dir(to)?;
+    let operator = Protocol::V2.operator(stage, Link::Xdp);
+    let words = [Path::new("push"), Path::new("-r"), from, to];
+    let mut process = cores::on(SENDER, || operator.start(&words))?;
+    job::finish(&mut process, "bmstools push -r", LIMIT * 3).map(drop)
 }
 
 fn in_one_session(stage: &Stage, from: &Path, to: &Path) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
@@ -70,8 +71,13 @@ impl Stage {
     }
 
     fn with(bed: Testbed, napi: Napi, mtu: u32) -> Result<Self> {
-        // Makes the agent's directory of keys.
+        // Makes the agent's directory of keys; version 2 also asks who the agent is.
         bed.agent_command()?;
+        let own = bed.path("auth/private.pem");
+        fs::copy(bed.keys.private_path(), &own)?;
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o600))?;
+        let state = bed.path("state");
+        fs::write(bed.path("agent.toml"), agent_config(&state))?;
         let stage = Self { bed, napi, mtu, threads: Mutex::default() };
         for (namespace, address) in
             [(stage.sender(), SENDER_ADDRESS), (stage.receiver(), RECEIVER_ADDRESS)]
@@ -167,6 +173,7 @@ impl Stage {
             AgentCommand::new(self.receiver())?
                 .interface(nic::NAME)
                 .link(link)
+                .config(&self.bed.path("agent.toml"))
                 .auth_directory(&self.bed.path("auth"))
                 .log_file(&self.bed.path("agent.log"))
                 .start()
@@ -214,6 +221,19 @@ impl Drop for Stage {
             }
         }
     }
+}
+
+/// What differs from the defaults: nothing is kept outside of the testbed, and one
+/// operator may open sessions as fast as it can.
+fn agent_config(state: &Path) -> String {
+    let state = state.display();
+    format!(
+        "[sessions]\nmax = 2048\n\
+         [opens]\nper_source = 1000000\nper_source_burst = 1000000\n\
+         global = 1000000\nglobal_burst = 1000000\n\
+         [jobs]\ndirectory = \"{state}/jobs\"\n\
+         [files]\njournal = \"{state}/unfinished\"\n"
+    )
 }
 
 /// The sender's IP address, inside its namespace.

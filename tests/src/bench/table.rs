@@ -1,6 +1,7 @@
 //! Sections as tables, and what they say in sentences.
 
 use super::results::{CEILING, NOISE, Row, Section};
+use super::verdict;
 
 /// A table of texts; the first line is its head.
 pub(crate) struct Table(Vec<Vec<String>>);
@@ -135,9 +136,9 @@ fn drop_empty(lines: &mut [Vec<String>]) {
     }
 }
 
-/// What a section says in words: who wins, who loses, what to doubt.
+/// What a section says in words: figures of its own, who wins, who loses, what to doubt.
 pub(crate) fn sentences(section: &Section) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<_> = verdict::sentence(section).into_iter().collect();
     let (mut better, mut worse, mut even, mut own) = (vec![], vec![], vec![], vec![]);
     for row in &section.rows {
         let other = row.name != section.reference && !row.name.starts_with(CEILING);
