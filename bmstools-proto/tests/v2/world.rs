@@ -350,7 +350,7 @@ impl World {
             {
                 any = true;
                 if let Some(to) = (0..self.nodes.len()).find(|&node| peer(node) == to) {
-                    self.send(from, to, &buffer[..len].to_vec());
+                    self.send(from, to, &buffer[..len]);
                 }
             }
         }
