@@ -193,12 +193,12 @@ struct Shared {
     recorded: Mutex<Option<Vec<(usize, Vec<u8>)>>>,
     /// Frames with the side that they are for.
     injected: Mutex<Vec<(usize, Vec<u8>)>>,
+    /// Forwarded to the right: of bmstools, and all others.
+    bytes: [AtomicU64; 2],
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    /// Forwarded to the right: of bmstools, and all others.
-    bytes: [AtomicU64; 2],
 }
 
 #[derive(Clone, Copy)]
