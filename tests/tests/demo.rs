@@ -36,6 +36,8 @@ fn it_shows_every_step_and_leaves_nothing() -> Result<()> {
     for shown in [
         "prog/xdp",
         "bmstools -t 52:54:00:aa:bb:01 ping",
+        "over version 2",
+        "--proto v1 --link xdp push",
         "exec -- uname -a",
         "8388608 bytes",
         "Gb/s",

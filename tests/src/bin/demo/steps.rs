@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -33,6 +34,8 @@ pub(crate) fn run_all(arguments: &Arguments) -> Result<()> {
     exec(&hosts)?;
     push(&hosts, &agent, arguments.size)?;
     compare(&hosts)?;
+    tree(&hosts)?;
+    version_1(&hosts, arguments.size)?;
     counters(&mut agent)?;
     if arguments.keep {
         agent.keep();
@@ -65,16 +68,23 @@ fn connect(arguments: &Arguments) -> Result<Hosts> {
 }
 
 fn keygen(hosts: &Hosts) -> Result<()> {
-    step(2, "A key pair", "The operator keeps private.pem. The server needs public.pem only.");
+    step(
+        2,
+        "A key pair",
+        "Here both sides hold the same one: by public.pem the agent knows who may open\n\
+         sessions, with private.pem each side proves to the other who it is.",
+    );
     let auth = hosts.path("auth");
     let mut keygen = Command::new(binaries::operator()?);
     keygen.args(["--quiet", "keygen"]).arg(&auth);
     succeed(Place::Operator, &format!("bmstools --quiet keygen {}", auth.display()), keygen)?;
     typed(Place::Operator, &format!("export {KEY_VARIABLE}={}", hosts.private_key().display()));
     fs::create_dir(hosts.path("server-auth"))?;
-    fs::copy(auth.join("public.pem"), hosts.path("server-auth/public.pem"))
-        .context("cannot give the server its key")
-        .map(drop)
+    for half in ["public.pem", "private.pem"] {
+        fs::copy(auth.join(half), hosts.path("server-auth").join(half))
+            .context("cannot give the server its keys")?;
+    }
+    Ok(())
 }
 
 fn start_agent(hosts: &Hosts) -> Result<Agent> {
@@ -110,13 +120,18 @@ fn start_agent(hosts: &Hosts) -> Result<Agent> {
 }
 
 fn ping(hosts: &Hosts) -> Result<()> {
-    step(4, "Ping", "Opens a session, authenticates, ends it.");
-    let (line, ping) = hosts.bmstools(&["ping"])?;
+    step(
+        4,
+        "Ping, over version 2",
+        "Steps 4 to 8 speak version 2: both sides prove who they are, and everything is\n\
+         encrypted. Nothing has to be said for that.",
+    );
+    let (line, ping) = hosts.bmstools(&["ping", "-c", "3", "-i", "0.2"])?;
     succeed(Place::Operator, &line, ping)
 }
 
 fn exec(hosts: &Hosts) -> Result<()> {
-    step(5, "Commands", "Output, errors and exit code come back as if the command had run here.");
+    step(5, "Commands, over version 2", "Output, errors and exit code come back as if the command had run here.");
     for words in [&["uname", "-a"][..], &["ip", "-brief", "link", "show", "dev", nic::NAME]] {
         let (line, exec) = hosts.bmstools(&[&["exec", "--"], words].concat())?;
         succeed(Place::Operator, &line, exec)?;
@@ -135,24 +150,29 @@ fn exec(hosts: &Hosts) -> Result<()> {
 fn push(hosts: &Hosts, agent: &Agent, size: Size) -> Result<()> {
     step(
         6,
-        &format!("A file of {size}"),
-        "Random bytes, from a file in memory to a file in memory, at an MTU of 1500, with\n\
-         AF_XDP sockets at both ends.",
+        &format!("A file of {size}, over version 2"),
+        "Random bytes, from a file in memory to a file in memory, encrypted, at an MTU of\n\
+         1500, with AF_XDP sockets at both ends.",
     );
     let (sent, arrived) = (hosts.path("random"), hosts.path("arrived"));
     warm(&arrived, size)?;
     data::write_random(&sent, SEED, size.0)?;
-    let (sent, arrived) = (sent.display().to_string(), arrived.display().to_string());
-    let (line, push) = hosts.bmstools(&["--link", "xdp", "push", &sent, &arrived])?;
-    let started = Instant::now();
-    succeed(Place::Operator, &line, push)?;
-    let took = started.elapsed().as_secs_f64();
+    let took = timed_push(hosts, &["--link", "xdp"], &sent, &arrived)?;
     println!(
         "\nThe whole command took {took:.2} s: {:.2} Gb/s. The agent's memory peaked at {} MiB.",
         size.0 as f64 * 8e-9 / took,
         agent.memory()?.peak / MIB,
     );
     Ok(())
+}
+
+/// Seconds that a push took as a whole command.
+fn timed_push(hosts: &Hosts, options: &[&str], from: &Path, to: &Path) -> Result<f64> {
+    let (from, to) = (from.display().to_string(), to.display().to_string());
+    let (line, push) = hosts.bmstools(&[options, &["push", &from, &to]].concat())?;
+    let started = Instant::now();
+    succeed(Place::Operator, &line, push)?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
 /// Touches the memory that the file will need: the first use of memory is slow,
@@ -172,18 +192,59 @@ fn warm(path: &Path, size: Size) -> Result<()> {
 
 fn compare(hosts: &Hosts) -> Result<()> {
     step(7, "The same bytes?", "The digests of both files.");
-    let files = [hosts.path("random"), hosts.path("arrived")];
+    require_same(hosts, &hosts.path("arrived"))
+}
+
+fn require_same(hosts: &Hosts, arrived: &Path) -> Result<()> {
+    let sent = hosts.path("random");
     let mut sha256sum = Command::new("sha256sum");
-    sha256sum.args(&files);
-    let line = format!("sha256sum {} {}", files[0].display(), files[1].display());
+    sha256sum.args([&sent, arrived]);
+    let line = format!("sha256sum {} {}", sent.display(), arrived.display());
     succeed(Place::Here, &line, sha256sum)?;
-    data::require_same(&files[0], &files[1])?;
+    data::require_same(&sent, arrived)?;
     println!("\nBoth files are the same, byte for byte.");
     Ok(())
 }
 
+fn tree(hosts: &Hosts) -> Result<()> {
+    step(8, "A directory there and back, over version 2", "Links, modes and times with it.");
+    let (tree, there, back) = (hosts.path("tree"), hosts.path("there"), hosts.path("back"));
+    fs::create_dir_all(tree.join("etc"))?;
+    fs::write(tree.join("etc/motd"), "reached at layer 2\n")?;
+    symlink("etc/motd", tree.join("motd"))?;
+    let [tree, there, back] = [tree, there, back].map(|path| path.display().to_string());
+    for words in [["push", "-r", &tree, &there], ["pull", "-r", &there, &back]] {
+        let (line, copy) = hosts.bmstools(&words)?;
+        succeed(Place::Operator, &line, copy)?;
+    }
+    let mut diff = Command::new("diff");
+    diff.args(["--recursive", "--no-dereference", &tree, &back]);
+    let line = format!("diff --recursive --no-dereference {tree} {back}");
+    succeed(Place::Here, &line, diff)
+}
+
+fn version_1(hosts: &Hosts, size: Size) -> Result<()> {
+    step(
+        9,
+        "The same over version 1",
+        "The protocol of older operators and servers, for whoever needs it: the operator\n\
+         proves who it is, nothing is encrypted, and each fragment is acknowledged.",
+    );
+    for words in [&["ping"][..], &["exec", "--", "uname", "-n"]] {
+        let (line, exec) = hosts.bmstools(&[&["--proto", "v1"], words].concat())?;
+        succeed(Place::Operator, &line, exec)?;
+    }
+    // Version 1 replaces no file, and the memory is needed.
+    fs::remove_file(hosts.path("arrived"))?;
+    let (sent, arrived) = (hosts.path("random"), hosts.path("arrived-v1"));
+    let took = timed_push(hosts, &["--proto", "v1", "--link", "xdp"], &sent, &arrived)?;
+    let rate = size.0 as f64 * 8e-9 / took;
+    println!("\nThe whole command took {took:.2} s: {rate:.2} Gb/s.");
+    require_same(hosts, &arrived)
+}
+
 fn counters(agent: &mut Agent) -> Result<()> {
-    step(8, "The XDP program's counters", "What became of every frame that reached the server.");
+    step(10, "The XDP program's counters", "What became of every frame that reached the server.");
     typed(Place::Server, &format!("kill -USR1 {}    # the agent logs its counters", agent.id()));
     table::print(&agent.counters()?);
     Ok(())
