@@ -18,8 +18,7 @@ use crate::output::Failure;
 use crate::session::{Opening, Session};
 use crate::signals::Signals;
 use crate::stop::{self, Outcome};
-use crate::target::{ParseTargetError, Target};
-use crate::{interface, keyfile};
+use crate::{inventory, keyfile};
 
 /// Everything that opening a session takes, checked.
 #[derive(Debug)]
@@ -39,44 +38,26 @@ impl Connector {
     ///
     /// Where something is missing or contradicts itself.
     pub(crate) fn new(common: &Common, dialect: Dialect) -> Result<Self, Failure> {
-        let target: Target = match &common.targets[..] {
-            [one] => {
-                one.parse().map_err(|error: ParseTargetError| Failure::Usage(error.to_string()))?
-            }
-            [] => {
-                return Err(Failure::Usage(
-                    "which server? Name it with -t MAC[@VLAN][%IFACE], before or behind the command"
-                        .into(),
-                ));
-            }
-            several => {
-                return Err(Failure::Usage(format!(
-                    "version 1 works on one server at a time, and -t names {}",
-                    several.len()
-                )));
-            }
+        let mut entries = inventory::targets(common)?;
+        let (Some(entry), true) = (entries.pop(), entries.is_empty()) else {
+            return Err(Failure::Usage(format!(
+                "version 1 works on one server at a time, and -t names {}",
+                entries.len() + 1
+            )));
         };
+        let target = &entry.target;
         if dialect == Dialect::V1Deployed && !target.is_tagged() {
             return Err(Failure::Usage(format!(
                 "v1-deployed always tags its frames: name the server's VLAN, as in {}@100",
                 target.peer().mac
             )));
         }
-        let interface = match (&common.iface, &target.interface) {
-            (Some(option), Some(part)) if option != part => {
-                return Err(Failure::Usage(format!(
-                    "--iface {option} contradicts %{part} in the target: give one of them"
-                )));
-            }
-            (Some(name), _) | (None, Some(name)) => name.clone(),
-            (None, None) => interface::only_one_up()?,
-        };
         Ok(Self {
             peer: target.peer(),
             dialect,
-            interface,
+            interface: entry.interface(common.iface.as_deref())?,
             mode: common.link.into(),
-            key: keyfile::path(common.key.as_deref()),
+            key: keyfile::path(common.key.as_deref().or(entry.key.as_deref())),
             timeout: common.connect_timeout,
         })
     }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+use crate::args::Common;
+use crate::interface;
+use crate::output::Failure;
 use crate::target::{ParseTargetError, Target};
 
 /// Servers by name, and groups of them.
@@ -30,6 +33,43 @@ pub(crate) struct Entry {
     pub(crate) key: Option<PathBuf>,
     /// Its agent's public key, where the inventory names one.
     pub(crate) agent_key: Option<PathBuf>,
+}
+
+/// The servers that the command line names, each once.
+///
+/// # Errors
+///
+/// Where it names none, one is not known, or the inventory cannot be read.
+pub(crate) fn targets(common: &Common) -> Result<Vec<Entry>, Failure> {
+    if common.targets.is_empty() {
+        return Err(Failure::Usage(
+            "which server? Name it with -t MAC[@VLAN][%IFACE], or -t NAME or -t @GROUP of the \
+             inventory, before or behind the command"
+                .into(),
+        ));
+    }
+    let inventory = Inventory::load(common.inventory.as_deref())?;
+    inventory.resolve(&common.targets).map_err(|error| Failure::Usage(format!("{error:#}")))
+}
+
+impl Entry {
+    /// The interface that leads to it: what `option` names, what belongs to it, or the
+    /// only one there is.
+    ///
+    /// # Errors
+    ///
+    /// Where these contradict each other, or there is not exactly one.
+    pub(crate) fn interface(&self, option: Option<&str>) -> Result<String, Failure> {
+        match (option, &self.target.interface) {
+            (Some(option), Some(own)) if option != own => Err(Failure::Usage(format!(
+                "--iface {option} contradicts the interface {own} of {}: give one of them",
+                self.name
+            ))),
+            (Some(name), _) => Ok(name.to_owned()),
+            (None, Some(name)) => Ok(name.clone()),
+            (None, None) => Ok(interface::only_one_up()?),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ fn bmstools(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bmstools"))
         .args(arguments)
         .env("BMSTOOLS_KEY", "/nonexistent/private.pem")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
         .output()
         .expect("bmstools runs")
 }
@@ -106,7 +107,10 @@ fn the_inventory_names_servers_and_groups() {
         // It gets as far as the key.
         ("web01", 255, &["/nonexistent/private.pem"]),
     ] {
-        assert_fails(&["--inventory", file, "-t", target, "ping"], code, words);
+        for proto in ["v1", "v2"] {
+            let arguments = ["--inventory", file, "--proto", proto, "-t", target, "ping"];
+            assert_fails(&arguments, code, words);
+        }
     }
     assert_fails(&["--inventory", "/nonexistent", "-t", "a", "ping"], 255, &["/nonexistent"]);
 }

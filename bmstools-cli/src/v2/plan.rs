@@ -9,9 +9,9 @@ use bmstools_proto::v2::identity::{Identity, PublicKey};
 
 use super::connect::{Link, Links, Wanted};
 use crate::args::Common;
-use crate::inventory::{Entry, Inventory};
+use crate::inventory::{self, Entry};
+use crate::keyfile;
 use crate::output::Failure;
-use crate::{interface, keyfile};
 
 /// A server to work on.
 pub(super) struct Planned {
@@ -27,20 +27,11 @@ pub(super) struct Planned {
 ///
 /// Where one is not known or a key cannot be used: nothing has been sent then.
 pub(super) fn make(common: &Common, links: &mut Links) -> Result<Vec<Planned>, Failure> {
-    if common.targets.is_empty() {
-        return Err(Failure::Usage(
-            "which server? Name it with -t MAC[@VLAN][%IFACE], or -t NAME or -t @GROUP of the \
-             inventory, before or behind the command"
-                .into(),
-        ));
-    }
-    let inventory = Inventory::load(common.inventory.as_deref())?;
-    let entries =
-        inventory.resolve(&common.targets).map_err(|error| Failure::Usage(format!("{error:#}")))?;
+    let entries = inventory::targets(common)?;
     let mut keys = Keys::default();
     let mut wanted = Vec::new();
     for entry in entries {
-        let interface = interface_of(common, &entry)?;
+        let interface = entry.interface(common.iface.as_deref())?;
         wanted.push((keys.wanted(common, &entry)?, entry.name, interface));
     }
     let planned = |(wanted, name, interface): (Wanted, String, String)| {
@@ -48,17 +39,6 @@ pub(super) fn make(common: &Common, links: &mut Links) -> Result<Vec<Planned>, F
         Planned { name, wanted, link }
     };
     Ok(wanted.into_iter().map(planned).collect())
-}
-
-fn interface_of(common: &Common, entry: &Entry) -> Result<String, Failure> {
-    match (&common.iface, &entry.target.interface) {
-        (Some(option), Some(part)) if option != part => Err(Failure::Usage(format!(
-            "--iface {option} contradicts the interface {part} of {}: give one of them",
-            entry.name
-        ))),
-        (Some(name), _) | (None, Some(name)) => Ok(name.clone()),
-        (None, None) => Ok(interface::only_one_up()?),
-    }
 }
 
 /// Keys by file, each read once.
