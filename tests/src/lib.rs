@@ -28,6 +28,8 @@ pub mod operator;
 pub mod peer;
 pub mod process;
 pub mod relay;
+pub mod remote;
+pub mod terminal;
 pub mod testbed;
 pub mod wire;
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -80,15 +81,30 @@ impl<'a> Operator<'a> {
     ///
     /// Where it cannot be started.
     pub fn start(&self, words: &[impl AsRef<OsStr>]) -> Result<Process> {
+        Process::start("bmstools", self.command(words)?)
+    }
+
+    /// The command `bmstools … WORDS`.
+    ///
+    /// # Errors
+    ///
+    /// Where it has not been built.
+    pub fn command(&self, words: &[impl AsRef<OsStr>]) -> Result<Command> {
         let mut command = self.namespace.command(binaries::operator()?);
-        for (name, value) in &self.options {
-            command.args([name, value.as_str()]);
-        }
-        if self.json {
-            command.arg("--json");
-        }
-        command.args(words);
-        Process::start("bmstools", command)
+        self.arguments(&mut command, words);
+        Ok(command)
+    }
+
+    /// The same with a controlling terminal, which is its standard input.
+    ///
+    /// # Errors
+    ///
+    /// Where it has not been built.
+    pub fn terminal_command(&self, words: &[impl AsRef<OsStr>]) -> Result<Command> {
+        let mut command = self.namespace.command("setsid");
+        command.args(["--ctty", "--wait"]).arg(binaries::operator()?);
+        self.arguments(&mut command, words);
+        Ok(command)
     }
 
     /// Runs `bmstools … WORDS` to its end.
@@ -127,6 +143,16 @@ impl<'a> Operator<'a> {
     /// As [`run`](Self::run).
     pub fn try_push(&self, local: &Path, remote: &Path) -> Result<Finished> {
         self.run(&[PathBuf::from("push"), local.to_path_buf(), remote.to_path_buf()])
+    }
+
+    fn arguments(&self, command: &mut Command, words: &[impl AsRef<OsStr>]) {
+        for (name, value) in &self.options {
+            command.args([name, value.as_str()]);
+        }
+        if self.json {
+            command.arg("--json");
+        }
+        command.args(words);
     }
 
     fn option(mut self, name: &'static str, value: String) -> Self {

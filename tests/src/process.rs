@@ -82,8 +82,23 @@ impl Process {
     /// # Errors
     ///
     /// Where it cannot be started.
-    pub fn start(name: &str, mut command: Command) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(name: &str, command: Command) -> Result<Self> {
+        Self::start_with(name, command, Stdio::null(), Stdio::piped())
+    }
+
+    /// Starts `command` as [`start`](Self::start) does, with this input and output.
+    /// Output that is not piped is not collected.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started.
+    pub fn start_with(
+        name: &str,
+        mut command: Command,
+        input: Stdio,
+        output: Stdio,
+    ) -> Result<Self> {
+        command.stdin(input).stdout(output).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child =
             command.process_group(0).spawn().with_context(|| format!("cannot start {name}"))?;

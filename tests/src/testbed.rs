@@ -168,6 +168,21 @@ impl Testbed {
         Ok((bed, agent))
     }
 
+    /// Starts an agent that serves version 2, with these lines in its configuration and
+    /// its jobs in this testbed's directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`serving`](Self::serving).
+    pub fn start_v2_agent(&self, lines: &str) -> Result<Agent> {
+        let path = self.path("agent.toml");
+        let jobs = self.path("jobs");
+        let table = if lines.contains("[jobs]") { "" } else { "[jobs]\n" };
+        let text = format!("{lines}\n{table}directory = '{}'\n", jobs.display());
+        fs::write(&path, text)?;
+        self.v2_agent_command(&self.keys, &[])?.config(&path).start()
+    }
+
     /// Starts the agent.
     ///
     /// # Errors

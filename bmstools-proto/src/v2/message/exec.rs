@@ -330,5 +330,12 @@ mod tests {
         let kill = JobRequest::Kill { job: "k7".into(), signal: 9 };
         assert_eq!(minicbor::to_vec(kill).unwrap(), b"\x82\x03\xa2\x00\x62k7\x01\x09");
         assert_eq!(minicbor::to_vec(JobState::Lost).unwrap(), [2]);
+        assert_eq!(minicbor::to_vec(JobRequest::List).unwrap(), b"\x82\x00\x80");
+        assert_eq!(minicbor::to_vec(JobRequest::Forget(None)).unwrap(), b"\x82\x04\x80");
+        assert_eq!(minicbor::to_vec(JobReply::Done).unwrap(), b"\x82\x01\x80");
+        let size = WindowSize { rows: 1, columns: 2, width: 3, height: 4 };
+        assert_eq!(minicbor::to_vec(size).unwrap(), b"\x84\x01\x02\x03\x04");
+        let variable = Variable { name: b"a".to_vec().into(), value: b"b".to_vec().into() };
+        assert_eq!(minicbor::to_vec(variable).unwrap(), b"\x82\x41a\x41b");
     }
 }
