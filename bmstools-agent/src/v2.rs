@@ -43,7 +43,7 @@ pub(crate) struct Shared {
 
 /// Serves the sessions that operators open, until the frame loop has ended.
 pub(crate) async fn run(shared: Arc<Shared>, handle: Handle) {
-    let sweeping = tokio::spawn(files::sweep(Arc::clone(&shared)));
+    let sweeping = tokio::spawn(files::sweep(files::journal(&shared)));
     while let Some(session) = handle.accept().await {
         tokio::spawn(serve(Arc::clone(&shared), session));
     }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use bmstools_files::{Progress, Source, Summary, TransferError};
 use bmstools_proto::v2::message::FailureCode;
 use bmstools_proto::v2::message::files::PutOptions;
-use common::tree::{random, snapshot};
-use common::{World, bytes, code, soon};
+use common::{World, bytes, code, random, snapshot, soon, unfinished};
 use tokio::time::sleep;
 
 /// Pushes slowly, and does `meanwhile` when a part is on its way.
@@ -175,8 +174,8 @@ async fn what_another_prepared_under_the_hidden_name_is_not_used() {
     let hidden = async {
         loop {
             sleep(Duration::from_millis(1)).await;
-            if let [path] = &common::tree::unfinished(world.dir.path())[..] {
-                return world.dir.path().join(path);
+            if let [path] = &unfinished(world.dir.path())[..] {
+                return path.clone();
             }
         }
     };

@@ -11,8 +11,7 @@ use bmstools_proto::v2::message::files::{
 use bmstools_proto::v2::message::{Failure, FailureCode, Request};
 use bmstools_session::{RecvStream, SendStream, Session};
 use bytes::Bytes;
-use common::tree::{random, snapshot};
-use common::{World, bytes, soon};
+use common::{World, bytes, random, snapshot, soon};
 
 const META: Meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime: 0, mtime_nsec: 0 };
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 use bmstools_files::{Journal, Progress, Source, TransferError};
 use bmstools_proto::v2::message::files::PutOptions;
 use bmstools_session::Session;
-use common::tree::{assert_same, random, snapshot, unfinished};
-use common::{World, bytes, soon};
+use common::{World, assert_same, bytes, random, snapshot, soon, unfinished};
 use tokio::time::sleep;
 
 const MIB: u64 = 1 << 20;

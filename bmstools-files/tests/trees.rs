@@ -6,14 +6,14 @@ use std::fs;
 
 use bmstools_proto::v2::message::FailureCode;
 use bmstools_proto::v2::message::files::{Owner, PutOptions};
-use common::World;
-use common::tree::{assert_same, make, random, snapshot};
+use common::tree::make;
+use common::{World, assert_same, random, snapshot};
 
 #[tokio::test]
 async fn a_tree_with_everything_odd_arrives_the_same_by_push_and_pull() {
     let world = World::new();
     let from = world.path("from");
-    make(&from);
+    make(&from).unwrap();
     let pushed = world.push(&from, "pushed").await.unwrap();
     assert_eq!((pushed.failed, pushed.skipped_count), (0, 0), "{:?}", pushed.failures);
     assert_same(&from, &world.path("pushed"));
@@ -29,7 +29,7 @@ async fn a_tree_with_everything_odd_arrives_the_same_by_push_and_pull() {
 async fn what_is_there_is_not_sent_again() {
     let world = World::new();
     let from = world.path("from");
-    make(&from);
+    make(&from).unwrap();
     fs::create_dir(world.path("to")).unwrap();
     let first = world.push(&from, "to").await.unwrap();
     assert!(first.sent > 3 << 20);
@@ -129,7 +129,7 @@ async fn nothing_is_replaced_where_that_was_asked_for() {
 async fn mode_and_owner_can_be_chosen() {
     let world = World::new();
     let from = world.path("from");
-    make(&from);
+    make(&from).unwrap();
     let options = PutOptions {
         mode: Some(0o4711),
         user: Some(Owner::Id(99)),

@@ -31,6 +31,8 @@ pub mod relay;
 pub mod remote;
 pub mod terminal;
 pub mod testbed;
+pub mod transfer;
+pub mod tree;
 pub mod wire;
 
 pub use agent::{Agent, AgentCommand};

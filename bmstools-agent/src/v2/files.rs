@@ -41,18 +41,19 @@ pub(crate) async fn serve_pull(
 }
 
 /// Removes what transfers left unfinished and nobody took up again, in time.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
+pub(crate) async fn sweep(journal: Journal) {
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let journal = journal(&shared);
+        let journal = journal.clone();
         // A sweep that breaks off is made up for by the next.
         let _ = spawn_blocking(move || journal.sweep(LIFETIME)).await;
     }
 }
 
-fn journal(shared: &Shared) -> Journal {
+/// Where unfinished files are noted.
+pub(crate) fn journal(shared: &Shared) -> Journal {
     Journal::new(shared.config.files.journal.clone())
 }
 

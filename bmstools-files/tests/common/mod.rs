@@ -2,9 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it")]
 
+#[path = "../../../tests/src/tree.rs"]
 pub mod tree;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use bmstools_proto::v2::identity::{Identity, KeyType, generate};
 use bmstools_proto::v2::message::files::{Pull, PutOptions};
 use bmstools_proto::v2::message::{FailureCode, Request};
 use bmstools_session::{Handle, HubThread, Session, Target, spawn};
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
 use tempfile::TempDir;
 
 pub const AGENT: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
@@ -67,7 +71,7 @@ impl World {
         }
     }
 
-    pub fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -121,7 +125,7 @@ impl World {
 
     /// Fails where anything unfinished is left.
     pub fn assert_clean(&self) {
-        let left = tree::unfinished(self.dir.path());
+        let left = tree::unfinished(self.dir.path()).unwrap();
         assert!(left.is_empty(), "left: {left:?}");
         let notes = std::fs::read_dir(self.path("journal")).map_or(0, Iterator::count);
         assert_eq!(notes, 0, "notes are left");
@@ -139,7 +143,7 @@ pub fn new_key() -> Identity {
 }
 
 /// What the agent does.
-async fn serve(agent: Handle, journal: std::path::PathBuf) {
+async fn serve(agent: Handle, journal: PathBuf) {
     while let Some(session) = agent.accept().await {
         let journal = Journal::new(journal.clone());
         tokio::spawn(async move {
@@ -177,4 +181,23 @@ pub fn code(result: Result<Summary, TransferError>) -> (FailureCode, String) {
         Err(TransferError::Failed(failure)) => (failure.code, failure.message),
         other => panic!("{other:?}"),
     }
+}
+
+pub fn random(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Fails with the first difference.
+pub fn assert_same(left: &Path, right: &Path) {
+    tree::require_same(left, right).unwrap();
+}
+
+pub fn snapshot(root: &Path) -> BTreeMap<PathBuf, tree::Entry> {
+    tree::snapshot(root).unwrap()
+}
+
+pub fn unfinished(root: &Path) -> Vec<PathBuf> {
+    tree::unfinished(root).unwrap()
 }
