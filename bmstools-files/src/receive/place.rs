@@ -107,7 +107,11 @@ impl Place {
     ) -> Result<Self, Failure> {
         name::check(base)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let shown = Shown(parent);
+        // Its last slash is nothing to people.
+        let shown = match parent.strip_suffix(b"/") {
+            Some(stripped) if !stripped.is_empty() => Shown(stripped),
+            _ => Shown(parent),
+        };
         let fd = openat(CWD, parent, flags, Mode::empty()).map_err(|error| match error {
             Errno::NOENT => {
                 failure(FailureCode::NotFound, format!("the directory {shown} does not exist"))
