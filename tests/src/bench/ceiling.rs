@@ -44,7 +44,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
             explanation: EXPLANATION.to_owned(),
             unit: Unit::GbitPerSecond,
             reference: "ceiling-1514",
-            rounds: context.choose(5, 3),
+            rounds: context.choose(5, 2),
             budget: context.budget(25),
         };
         if let Some(mut section) = contest.run(context, Vec::from(contestants))? {

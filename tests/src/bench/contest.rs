@@ -151,10 +151,18 @@ impl Contest<'_> {
         turn: Turn,
         entered: &mut [Entered<'_>],
     ) -> Result<()> {
+        let mut warm: Vec<String> = Vec::new();
         for one in entered {
             interrupt::check()?;
             if one.is_out() {
                 continue;
+            }
+            // Once is enough, whatever the number of points.
+            if turn == Turn::WarmUp {
+                if warm.contains(&one.contestant.name) {
+                    continue;
+                }
+                warm.push(one.contestant.name.clone());
             }
             let label = one.label();
             context.progress.status(&format!("{}  {round}  {label}", self.title));

@@ -40,7 +40,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                 .to_owned(),
             unit: Unit::GbitPerSecond,
             reference: "no-agent",
-            rounds: context.choose(5, 3),
+            rounds: context.choose(5, 1),
             budget: context.budget(40),
         };
         sections.extend(contest.run(context, contestants)?);

@@ -43,7 +43,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         title: "Version 2 without a kernel below",
         explanation: EXPLANATION.to_owned(),
         unit: Unit::GibPerCpuSecond,
-        reference: "v2-memory-send",
+        reference: "",
         rounds: context.choose(5, 3),
         budget: context.budget(40),
     };

@@ -112,24 +112,25 @@ impl Operator {
 /// Where the session fails or the command does.
 pub(crate) async fn exec_true(session: &Session) -> Result<Duration> {
     let started = Instant::now();
+    let (mut control, mut answers) = session.open_stream().await?;
+    control.set_priority(CONTROL_PRIORITY);
     let (mut input, mut output) = session.open_stream().await?;
     let (mut nothing, mut errors) = session.open_stream().await?;
-    input.finish();
-    nothing.finish();
     let request = Exec {
         argv: vec![b"true".to_vec().into()],
         output: Some(input.id()),
         errors: Some(nothing.id()),
         ..Exec::default()
     };
-    let (mut control, mut answers) = session.open_stream().await?;
-    control.set_priority(CONTROL_PRIORITY);
     control.send(&Request::Exec(request)).await?;
     match answers.receive::<Answer<Started>>().await? {
         Some(Answer::Done(_)) => {}
         Some(Answer::Failed(failure)) => bail!("the agent refused: {}", failure.message),
         None => bail!("the agent gave no answer"),
     }
+    // The agent has them: this opens both.
+    nothing.finish();
+    input.finish();
     while output.read().await?.is_some() {}
     while errors.read().await?.is_some() {}
     let exited: Exited = answers.receive().await?.context("the agent did not tell the end")?;

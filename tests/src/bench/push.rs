@@ -20,7 +20,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     let settings = [
         (Napi::Threaded, context.mtu, context.choose((1024, 5, 400), (128, 2, 200))),
         (Napi::Default, context.mtu, context.choose((512, 3, 150), (64, 1, 100))),
-        (Napi::Threaded, JUMBO_MTU, context.choose((1024, 5, 400), (128, 2, 200))),
+        (Napi::Threaded, JUMBO_MTU, context.choose((1024, 5, 400), (128, 1, 200))),
     ];
     let mut sections = Vec::new();
     for (number, (napi, mtu, (mib, rounds, budget))) in settings.into_iter().enumerate() {

@@ -64,7 +64,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
             .to_owned(),
         unit: Unit::GbitPerSecond,
         reference: "v2-many",
-        rounds: context.choose(3, 2),
+        rounds: context.choose(3, 1),
         budget: context.budget(60),
     };
     Ok(contest.run(context, contestants)?.into_iter().collect())

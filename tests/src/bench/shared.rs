@@ -71,7 +71,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
                       it."
         .to_owned(),
         unit: Unit::GbitPerSecond,
-        reference: "v2-alone",
+        reference: "",
         rounds: context.choose(3, 2),
         budget: context.budget(60),
     };

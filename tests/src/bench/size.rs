@@ -24,7 +24,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     let stage = Stage::new(Napi::Threaded, context.mtu)?;
     let ssh = Server::start(&stage)?;
     let sizes: &[u64] = context.choose(&[1, 16, 64, 256, 1024], &[1, 16, 128]);
-    let few = grow(context, &stage, &ssh, sizes, context.choose(3, 2))?;
+    let few = grow(context, &stage, &ssh, sizes, context.choose(3, 1))?;
     let Some(mut section) = few else { return Ok(Vec::new()) };
     if !context.quick && !context.is_over(LARGEST_TIME) {
         // Once only: it takes as long as everything smaller together.

@@ -11,6 +11,7 @@ pub(crate) fn sentence(section: &Section) -> Option<String> {
         "shared" => shared(section),
         "size" => size(section),
         "sessions" => sessions(section),
+        "agent-memory" => memory(section),
         _ => Vec::new(),
     };
     (!figures.is_empty()).then(|| format!("**In figures:** {}.", figures.join("; ")))
@@ -103,6 +104,18 @@ fn sessions(section: &Section) -> Vec<String> {
     let sixteen = median(section, "v2-many", "16 sessions");
     let (Some(one), Some(sixteen)) = (one, sixteen) else { return Vec::new() };
     vec![format!("16 pushes at once have {:.2} of the rate of one", sixteen / one)]
+}
+
+fn memory(section: &Section) -> Vec<String> {
+    let row = section.row("v2-resident-sessions", "");
+    let Some((sessions, with)) = row.and_then(|row| Some((row.count("sessions")?, value(row)?)))
+    else {
+        return Vec::new();
+    };
+    let without = median(section, "v2-resident-idle", "");
+    let more = without
+        .map(|without| format!("{sessions:.0} idle sessions take {:.1} MiB", with - without));
+    more.into_iter().collect()
 }
 
 fn value(row: &Row) -> Option<f64> {
