@@ -24,14 +24,15 @@ impl Progress {
         Self { bar }
     }
 
-    /// A bar for `size` bytes among others, behind a name.
+    /// A bar for `size` bytes among others, behind a name where that is not empty.
     pub(crate) fn among(bars: &MultiProgress, name: &str, size: u64) -> Self {
-        let bar = bars.add(ProgressBar::new(size));
-        if let Ok(style) = ProgressStyle::with_template(NAMED) {
+        // Complete before it is added: from there on it is drawn.
+        let bar = ProgressBar::new(size).with_prefix(name.to_owned());
+        let template = if name.is_empty() { TEMPLATE } else { NAMED };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_prefix(name.to_owned());
-        Self { bar }
+        Self { bar: bars.add(bar) }
     }
 
     /// No bar.

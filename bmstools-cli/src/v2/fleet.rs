@@ -158,12 +158,14 @@ impl Fleet {
         if !self.several {
             return Spinner(ProgressBar::hidden());
         }
-        let bar = self.screen.bars().add(ProgressBar::new_spinner());
-        bar.set_prefix(self.screen.padded(name));
-        bar.set_message("connecting");
+        // Complete before it is added: from there on it is drawn.
+        let bar = ProgressBar::new_spinner()
+            .with_prefix(self.screen.padded(name))
+            .with_message("connecting");
         if let Ok(style) = indicatif::ProgressStyle::with_template("{prefix} {spinner} {msg}") {
             bar.set_style(style);
         }
+        let bar = self.screen.bars().add(bar);
         bar.enable_steady_tick(Duration::from_millis(120));
         Spinner(bar)
     }
