@@ -300,7 +300,7 @@ fn signals_go_to_the_remote_process_group(link: Link) -> Result<()> {
     // Both the shell and its child must get it.
     let script = format!("sleep 1000 & echo $$ $! > {}; wait", pids.display());
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1] {
-        let mut operator = bed.operator().v2().start(&["exec", "--", "bash", "-c", &script])?;
+        let mut operator = bed.operator().v2().start(&["exec", "--", "sh", "-c", &script])?;
         let running = words_in(&pids)?;
         operator.signal(signal)?;
         let done = operator.wait(Duration::from_secs(10))?;

@@ -10,7 +10,9 @@ pub(crate) mod child;
 pub(crate) mod socket;
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -21,6 +23,8 @@ use bmstools_proto::v2::message::exec::{Exec, Variable};
 use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::stdio::stdin;
 use tokio::sync::oneshot;
 
 use super::jobs::keeper;
@@ -67,6 +71,27 @@ pub(crate) fn intercept() -> Option<ExitCode> {
     (name == KEEPER && arguments.next().is_none()).then(keeper::main)
 }
 
+/// The socket that a helper has as its standard input, elsewhere, and nothing else open
+/// but the three standard descriptors: what started the agent may have left more, which
+/// is none of a command's business.
+///
+/// # Errors
+///
+/// Where it is no helper.
+pub(crate) fn take_socket() -> io::Result<UnixStream> {
+    let socket = UnixStream::from(fcntl_dupfd_cloexec(stdin(), 3)?);
+    socket.peer_addr()?;
+    let entries = fs::read_dir("/proc/self/fd")?.flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    // Collected first: the directory is closed then, which is open as long as it is read.
+    for number in numbers.collect::<Vec<_>>() {
+        if number > 2 && number != socket.as_raw_fd() {
+            let _ = nix::unistd::close(number);
+        }
+    }
+    Ok(socket)
+}
+
 /// A helper that has been started and waits for its task. It is not in a process group
 /// of its own yet.
 ///
@@ -97,7 +122,12 @@ where
     T: for<'b> Decode<'b, ()> + Send + 'static,
 {
     let (sender, receiver) = oneshot::channel();
-    let work = move || drop(sender.send(begin(&socket, &task, &descriptors)));
+    let work = move || {
+        let begun = begin(&socket, &task, &descriptors);
+        // Before anybody looks whether the command still holds its own.
+        drop(descriptors);
+        drop(sender.send(begun));
+    };
     thread::Builder::new()
         .name("launch".into())
         .spawn(work)
@@ -118,12 +148,12 @@ pub(crate) fn begin<T>(
 where
     T: for<'b> Decode<'b, ()>,
 {
-    let broken = |error: &std::io::Error| cannot("hand a command over", error);
+    let broken = |error: &io::Error| cannot("hand a command over", error);
     socket.set_read_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
     socket.set_write_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
     socket::send(socket, task, descriptors).map_err(|error| broken(&error))?;
     let answers = socket::receive_all(socket).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => failure(
+        io::ErrorKind::WouldBlock => failure(
             FailureCode::TimedOut,
             format!("the command did not start within {} s", START_LIMIT.as_secs()),
         ),
@@ -146,8 +176,8 @@ where
 }
 
 /// The failure of something that the system did not let be done.
-pub(crate) fn cannot(what: &str, error: &std::io::Error) -> Failure {
-    use std::io::ErrorKind;
+pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
+    use io::ErrorKind;
     let code = match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => FailureCode::NotFound,
         ErrorKind::PermissionDenied => FailureCode::Denied,

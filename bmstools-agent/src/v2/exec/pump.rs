@@ -71,8 +71,20 @@ pub(crate) async fn from_pipe(
         }
     }
     to.finish();
-    // Past the runtime, which may not have heard of the end yet.
-    !matches!(rustix::io::read(&from, &mut [0; 1]), Ok(0))
+    is_held(&from).await
+}
+
+/// Whether anybody has the other end of a pipe open. A process that is just being
+/// started has for a moment, whoever it is for.
+async fn is_held(pipe: &pipe::Receiver) -> bool {
+    for _ in 0..HELD_LOOKS {
+        // Past the runtime, which may not have heard of the end yet.
+        if matches!(rustix::io::read(pipe, &mut [0; 1]), Ok(0)) {
+            return false;
+        }
+        sleep(HELD_PAUSE).await;
+    }
+    true
 }
 
 /// What is written to a terminal, up to its closing or some silence after the command's
@@ -111,6 +123,9 @@ pub(crate) async fn from_terminal(
 const CHUNK: usize = 1 << 16;
 /// Room under which another chunk's is made.
 const LEAST_ROOM: usize = 1 << 12;
+/// Times that a pipe is looked at, so far apart, until somebody counts as holding it.
+const HELD_LOOKS: u32 = 5;
+const HELD_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes that a terminal gives at once.
 const TERMINAL_CHUNK: usize = 1 << 12;
 /// Silence of a terminal after its command's end that says that nothing comes any more.

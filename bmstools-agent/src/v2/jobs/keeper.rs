@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,9 +13,9 @@ use bmstools_proto::v2::message::exec::{Job, JobState, Started};
 use bmstools_proto::v2::message::{Answer, Failure};
 use minicbor::{Decode, Encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, setsid};
-use rustix::stdio::{dup2_stdin, stdin};
+use rustix::stdio::dup2_stdin;
 
 use super::store;
 use crate::v2::exec::leader::{id, signal_group};
@@ -46,9 +45,7 @@ pub(crate) struct Task {
 
 /// Keeps the job that the socket at standard input brings.
 pub(crate) fn main() -> ExitCode {
-    let Ok(socket) = fcntl_dupfd_cloexec(stdin(), 3).map(UnixStream::from) else {
-        return ExitCode::FAILURE;
-    };
+    let Ok(socket) = launch::take_socket() else { return ExitCode::FAILURE };
     let Ok((task, _)) = socket::receive::<Task>(&socket) else {
         return ExitCode::FAILURE;
     };

@@ -4,26 +4,23 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use bmstools_proto::v2::message::{Answer, Failure, FailureCode};
 use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{Signal, ioctl_tiocsctty, set_parent_process_death_signal, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin};
 
 use super::account::Account;
-use super::{Program, cannot, socket};
+use super::{Program, cannot, socket, take_socket};
 use crate::v2::failure;
 
 /// Becomes the command that the socket at standard input brings.
 pub(crate) fn main() -> ExitCode {
-    let Ok(socket) = fcntl_dupfd_cloexec(stdin(), 3).map(UnixStream::from) else {
-        return ExitCode::FAILURE;
-    };
+    let Ok(socket) = take_socket() else { return ExitCode::FAILURE };
     let Ok((program, descriptors)) = socket::receive::<Program>(&socket) else {
         return ExitCode::FAILURE;
     };
