@@ -21,6 +21,7 @@ use bmstools_session::{RecvStream, SendStream, Session, SessionError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
+use tracing::debug;
 
 use self::context::Context;
 use self::large::{Files, Incoming, Told};
@@ -96,8 +97,8 @@ pub(crate) async fn receive(
         ctx.discard();
     }
     taking.incoming.shutdown().await;
-    let Taking { recv: _recv, jobs, .. } = taking;
-    drop(jobs);
+    // The context must not outlive this: it holds the way to the sender open.
+    let _recv = taking.into_recv();
     if matches!(taken, Err(TransferError::Session(_) | TransferError::TakenOver)) {
         // Nobody reads what is written: the tree's thread may wait for that.
         writer.abort();
@@ -115,7 +116,9 @@ pub(crate) async fn receive(
     if let Some(last) = last {
         let _ = timeout(FAREWELL, ctx.replies.send(last)).await;
         drop(ctx);
-        let _ = timeout(FAREWELL, writer).await;
+        if timeout(FAREWELL, writer).await.is_err() {
+            debug!("the last word to the sender was not acknowledged");
+        }
     }
     result.map(|(_, summary)| summary)
 }
@@ -168,6 +171,11 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
+    /// Ends everything else.
+    fn into_recv(self) -> RecvStream {
+        self.recv
+    }
+
     /// Takes messages up to the end.
     async fn run(&mut self) -> Result<(), TransferError> {
         let stop = Arc::clone(&self.ctx.stop);

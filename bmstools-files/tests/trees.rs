@@ -26,6 +26,17 @@ async fn a_tree_with_everything_odd_arrives_the_same_by_push_and_pull() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_nothing_at_the_end() {
+    let world = World::new();
+    let from = world.path("from");
+    fs::write(&from, b"data").unwrap();
+    let started = std::time::Instant::now();
+    world.push(&from, "pushed").await.unwrap();
+    world.pull(&from, "pulled").await.unwrap();
+    assert!(started.elapsed().as_secs() < 4, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn what_is_there_is_not_sent_again() {
     let world = World::new();
     let from = world.path("from");

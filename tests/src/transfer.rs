@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -85,7 +86,6 @@ pub fn refused(
 ///
 /// Where it does not within `limit`.
 pub fn wait_for_bytes(target: &Path, bytes: u64, limit: Duration) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
     let directory = target.parent().context("a target without a directory")?;
     let deadline = Instant::now() + limit;
     loop {
@@ -98,6 +98,34 @@ pub fn wait_for_bytes(target: &Path, bytes: u64, limit: Duration) -> Result<u64>
         ensure!(Instant::now() < deadline, "{written} bytes of {bytes} after {limit:?}");
         sleep(Duration::from_millis(1));
     }
+}
+
+/// Waits until so many bytes of a tree are in place.
+///
+/// # Errors
+///
+/// Where they are not within `limit`.
+pub fn wait_for_tree(root: &Path, bytes: u64, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let found = size_of(root).unwrap_or(0);
+        if found >= bytes {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{found} bytes of {bytes} after {limit:?}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn size_of(root: &Path) -> Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        // Unfinished files are as long as they will be, and hold what has come.
+        size += if about.is_dir() { size_of(&entry.path())? } else { about.blocks() * 512 };
+    }
+    Ok(size)
 }
 
 /// Fails where anything unfinished is left, or noted.

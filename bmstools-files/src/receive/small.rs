@@ -8,6 +8,7 @@ use bmstools_proto::v2::message::Failure;
 use bmstools_proto::v2::message::files::{MAX_INLINE, Meta};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, fstat, ftruncate, linkat, openat, syncfs};
 use rustix::io::{Errno, pwrite};
+use rustix::process::{Resource, getrlimit};
 
 use super::folder::Folder;
 use super::partial::Partial;
@@ -38,10 +39,10 @@ impl Spot {
 }
 
 /// Puts small files in place. Those that replace others wait for the disk together.
-#[derive(Default)]
 pub(crate) struct Placer {
     waiting: Vec<Waiting>,
     bytes: usize,
+    max_waiting: usize,
 }
 
 /// A file that is complete and will replace another.
@@ -59,6 +60,14 @@ enum Fresh {
 }
 
 impl Placer {
+    /// Nothing waits yet.
+    pub(crate) fn new() -> Self {
+        // Each file that waits is open, and other transfers need files as well.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 16;
+        let max_waiting = usize::try_from(limit).unwrap_or(usize::MAX).clamp(64, 1024);
+        Self { waiting: Vec::new(), bytes: 0, max_waiting }
+    }
+
     /// Writes a file. It may wait to be put in place; `finish` says what became of it.
     ///
     /// # Errors
@@ -106,7 +115,7 @@ impl Placer {
     fn wait(&mut self, file: Waiting, failed: &mut dyn FnMut(u64, Failure)) {
         self.bytes += file.bytes;
         self.waiting.push(file);
-        if self.waiting.len() >= MAX_WAITING || self.bytes >= MAX_WAITING_BYTES {
+        if self.waiting.len() >= self.max_waiting || self.bytes >= MAX_WAITING_BYTES {
             self.finish(failed);
         }
     }
@@ -316,6 +325,5 @@ pub(crate) fn digest_present(spot: &Spot, size: u64, meta: &Meta) -> Option<Dige
     digest::read_whole(&file, size).ok()
 }
 
-/// Files that wait for the disk together at most: each is open.
-const MAX_WAITING: usize = 128;
-const MAX_WAITING_BYTES: usize = 4 << 20;
+/// Bytes of files that wait for the disk together at most.
+const MAX_WAITING_BYTES: usize = 16 << 20;

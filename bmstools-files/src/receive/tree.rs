@@ -65,7 +65,7 @@ impl Tree {
             skipping: 0,
             begun: false,
             marked: None,
-            placer: Placer::default(),
+            placer: Placer::new(),
             wanted: BTreeMap::new(),
         }
     }
