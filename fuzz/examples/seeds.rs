@@ -189,6 +189,18 @@ fn v2_endpoint() -> Vec<(&'static str, Vec<u8>)> {
     // 5 and 133 are an application's step, at the agent's and the operator's end.
     let write = [133, 0, 0, 133, 1, 0, 40, 0, 6, 3];
     let end = [133, 3, 0, 6, 3];
+    // A thousand bytes of a stream, one behind the other, sealed for the agent.
+    let beyond = |streams: [u8; 8]| {
+        let mut offsets = [0_u16; 16];
+        let mut program = Vec::new();
+        for stream in streams {
+            let offset = &mut offsets[usize::from(stream)];
+            let [high, low] = offset.to_be_bytes();
+            program.extend([1, 0, 4, stream, 3, high, low, 1, 3, 232]);
+            *offset += 1000;
+        }
+        [program, vec![6, 3]].concat()
+    };
     vec![
         ("ordered", [&write[..], &end, &[5, 10, 0, 6, 3]].concat()),
         ("placed", vec![133, 0, 0, 133, 2, 0, 8, 0, 0, 16, 0, 133, 3, 0, 6, 3, 5, 10, 0, 6, 3]),
@@ -199,6 +211,8 @@ fn v2_endpoint() -> Vec<(&'static str, Vec<u8>)> {
         ("closed", [&write[..], &[133, 8, 0, 0, 6, 3]].concat()),
         ("many-streams", [133, 0, 0].repeat(10)),
         ("key-updates", [&write[..], &[133, 1, 0, 255, 255, 6, 3, 5, 10, 0].repeat(8)].concat()),
+        ("beyond-max-stream-data", beyond([0; 8])),
+        ("beyond-max-data", [beyond([0, 0, 0, 0, 2, 2, 2, 2]), beyond([4; 8])].concat()),
         ("header", [&[4, 4][..], &sized(&[0; 60]), &[132, 5], &sized(&[9; 46])].concat()),
         ("made-up", vec![1, 3, 4, 1, 3, 0, 9, 1, 0, 50, 6, 2, 3, 0, 99, 1, 0, 50, 2, 5, 0, 6, 1]),
     ]

@@ -325,7 +325,7 @@ impl Node {
     }
 }
 
-/// What a session takes that is not consumed.
-const MAX_DATA: u64 = 1 << 16;
+/// What a session takes that is not consumed: some frames.
+const MAX_DATA: u64 = 1 << 13;
 /// Frames that a side may want to send in one turn at most.
 const MAX_FRAMES: usize = 2048;
