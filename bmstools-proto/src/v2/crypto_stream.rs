@@ -1,12 +1,11 @@
 //! The handshake's bytes of one encryption level, each way (docs/protocol-v2.md, "TLS").
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use super::connection::Fault;
 
-/// Bytes of one level that are kept at most, each way: a handshake needs about 1 kB,
-/// with the largest keys 3 kB.
-const MAX_CRYPTO: usize = 16 << 10;
+/// Bytes of one level at most: a handshake needs about 1 kB, with the largest keys 3 kB.
+const MAX_CRYPTO: usize = 8 << 10;
 
 /// One level.
 #[derive(Debug, Default)]
@@ -17,10 +16,11 @@ pub(super) struct CryptoStream {
     sent: usize,
     /// Lost pieces.
     again: Vec<(usize, usize)>,
-    /// Arrived out of order.
-    incoming: BTreeMap<u32, Vec<u8>>,
+    /// Bytes behind those that were read, as far as they are there. In one piece, so that
+    /// overlapping ones cost nothing: whoever sends them has proven no more than an address.
+    incoming: VecDeque<Option<u8>>,
     /// Bytes that were handed to TLS.
-    read: u32,
+    read: usize,
 }
 
 impl CryptoStream {
@@ -74,26 +74,22 @@ impl CryptoStream {
     pub(super) fn receive(&mut self, offset: u32, data: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let end = offset as usize + data.len();
         if end > MAX_CRYPTO {
-            return Err(Fault::Violation("a handshake of more than 16 KiB"));
+            return Err(Fault::Violation("a handshake of more than 8 KiB"));
         }
-        if end > self.read as usize && !data.is_empty() {
-            let known = self.incoming.get(&offset).map_or(0, Vec::len);
-            if known < data.len() {
-                self.incoming.insert(offset, data.to_vec());
-            }
+        let begin = (offset as usize).max(self.read);
+        let Some(new) = data.get(begin - offset as usize..).filter(|new| !new.is_empty()) else {
+            return Ok(None);
+        };
+        let at = begin - self.read;
+        if self.incoming.len() < at + new.len() {
+            self.incoming.resize(at + new.len(), None);
         }
-        let mut ready = Vec::new();
-        while let Some(entry) = self.incoming.first_entry()
-            && *entry.key() <= self.read
-        {
-            let (begin, piece) = entry.remove_entry();
-            let skip = (self.read - begin) as usize;
-            if let Some(new) = piece.get(skip..) {
-                ready.extend_from_slice(new);
-                // At most MAX_CRYPTO.
-                self.read += new.len() as u32;
-            }
+        for (slot, byte) in self.incoming.range_mut(at..).zip(new) {
+            slot.get_or_insert(*byte);
         }
+        let there = self.incoming.iter().take_while(|byte| byte.is_some()).count();
+        self.read += there;
+        let ready: Vec<u8> = self.incoming.drain(..there).flatten().collect();
         Ok((!ready.is_empty()).then_some(ready))
     }
 }
@@ -116,7 +112,19 @@ mod tests {
     fn more_than_a_handshake_is_refused() {
         let mut stream = CryptoStream::default();
         assert!(stream.receive(u32::MAX, b"x").is_err());
-        assert!(stream.receive(16 << 10, b"x").is_err());
+        assert!(stream.receive(8 << 10, b"x").is_err());
+        assert_eq!(stream.receive((8 << 10) - 1, b"x").unwrap(), None);
+    }
+
+    #[test]
+    fn pieces_that_overlap_cost_no_more_than_the_handshake() {
+        let mut stream = CryptoStream::default();
+        for offset in 1..7 << 10 {
+            assert_eq!(stream.receive(offset, &[7; 1024]).unwrap(), None);
+        }
+        assert!(stream.incoming.len() <= MAX_CRYPTO);
+        assert_eq!(stream.receive(0, &[7]).unwrap().map(|all| all.len()), Some(8191));
+        assert!(stream.incoming.is_empty());
     }
 
     #[test]
