@@ -91,7 +91,7 @@ impl Recovery {
             }
         } else if let Some(at) = self.probe_at() {
             if at <= now {
-                self.begin_probe(outcome);
+                self.begin_probe(now, outcome);
             }
         } else if self.size_probe_lost_at().is_some_and(|at| at <= now) {
             self.lose_size_probes(outcome);
@@ -99,7 +99,9 @@ impl Recovery {
     }
 
     /// RFC 9002, section 6.2.4: what is oldest is sent again, yet it may arrive still.
-    fn begin_probe(&mut self, outcome: &mut Outcome) {
+    fn begin_probe(&mut self, now: Instant, outcome: &mut Outcome) {
+        // Where the probe cannot leave, the next one is not due at once.
+        self.last_sent = Some(now);
         self.probe_count = self.probe_count.saturating_add(1);
         self.probes = PROBES;
         let mut left = PROBES;
