@@ -3,6 +3,8 @@
 //! [`receive`] takes a frame apart, [`transmit`] puts the next one together; this file
 //! holds what both share and the timers.
 
+#[cfg(test)]
+mod forge;
 mod handshake;
 mod receive;
 mod transmit;
@@ -313,7 +315,7 @@ impl Connection {
         }
         self.happened = Some(Happened::Closed(why));
         self.farewell = (code, reason);
-        let wait = self.probe_timeout();
+        let wait = self.probe_timeout().min(MAX_WAIT);
         // A peer that was never heard has nothing to close.
         self.state = if matches!(self.state, State::Asking { .. }) || self.remote_key == 0 {
             State::Drained
@@ -339,7 +341,7 @@ impl Connection {
 
     /// The peer's CLOSE, at a level that is authentic.
     fn closed_by_peer(&mut self, now: Instant, why: CloseReason) {
-        let until = now + (self.probe_timeout() * 3).max(LINGER);
+        let until = now + (self.probe_timeout().min(MAX_WAIT) * 3).max(LINGER);
         match self.state {
             State::Drained => {}
             State::Closing { .. } => self.state = State::Drained,
@@ -354,6 +356,16 @@ impl Connection {
                 self.paced_until = None;
             }
         }
+    }
+
+    /// The peer has the handshake's keys: what was sealed with the initial keys, which
+    /// anybody can have made, counts for nothing from here on, nor do its numbers.
+    fn forget_initial(&mut self) {
+        self.levels[INITIAL] = None;
+        self.crypto[INITIAL] = CryptoStream::default();
+        self.recovery.forget_level(INITIAL as u8);
+        self.received = Received::new(self.config.ack_every, self.config.max_ack_delay);
+        self.rumour = None;
     }
 
     /// Frees what only a live session needs.

@@ -136,7 +136,8 @@ impl Connection {
 
     /// What the peer's CLOSE means to this side.
     pub(super) fn reason_of(&self, code: u32, reason: &str) -> CloseReason {
-        let reason = reason.to_owned();
+        // For people's terminals, and not always from whom it seems.
+        let reason = reason.replace(char::is_control, "\u{fffd}");
         match code {
             5 => CloseReason::NotAuthorized(reason),
             ALERT.. if self.is_handshaking() => {

@@ -31,7 +31,9 @@ impl Connection {
         if header.srckey == 0 || (self.remote_key != 0 && header.srckey != self.remote_key) {
             return Taken::Refused;
         }
-        if self.received.is_duplicate(header.packet_number) {
+        // Numbers of packets that anybody can have made say nothing of others.
+        let is_first = level != INITIAL && self.levels[INITIAL].is_some();
+        if !is_first && self.received.is_duplicate(header.packet_number) {
             return Taken::Replayed;
         }
         let number = header.packet_number;
@@ -52,6 +54,9 @@ impl Connection {
             }
             return Taken::Unsealed;
         };
+        if is_first {
+            self.forget_initial();
+        }
         if self.remote_key == 0 {
             self.remote_key = header.srckey;
         }

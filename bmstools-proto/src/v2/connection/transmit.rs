@@ -8,8 +8,9 @@ use std::time::Instant;
 use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
 
 use super::super::cookie::NONCE_LEN;
+use super::super::endpoint::CloseReason;
 use super::super::frame::{Frame, emit_ack};
-use super::super::packet::{self, MIN_PLAINTEXT, TAG_LEN};
+use super::super::packet::{self, MIN_PLAINTEXT, SessionKeys, TAG_LEN};
 use super::super::recovery::{Content, Contents, Sent};
 use super::super::sizing::BASE;
 use super::{Connection, DATA, HANDSHAKE, INITIAL, MAX_WAIT, State};
@@ -118,7 +119,8 @@ impl Connection {
         let mut contents = Contents::default();
         let mut at = 0;
         if ack {
-            at += self.emit_ack(now, plaintext, &mut contents);
+            let room = ack_room(plaintext.len(), crypto);
+            at += self.emit_ack(now, &mut plaintext[..room], &mut contents);
         }
         let mut eliciting = false;
         if crypto {
@@ -172,7 +174,8 @@ impl Connection {
         let mut contents = Contents::default();
         let mut at = 0;
         if ack_due || self.received.is_pending() {
-            at += self.emit_ack(now, plaintext, &mut contents);
+            let room = ack_room(plaintext.len(), content);
+            at += self.emit_ack(now, &mut plaintext[..room], &mut contents);
         }
         let ack_only = at;
         if content {
@@ -206,7 +209,12 @@ impl Connection {
         let ptype = v2_ptype::DATA_EVEN | keys.phase();
         let number = self.take_number();
         buffer[..V2_LEN].copy_from_slice(&self.header(ptype, number));
-        let len = self.seal(DATA, number, V2_LEN, at, buffer)?;
+        let Some(len) = self.seal(DATA, number, V2_LEN, at, buffer) else {
+            if self.keys.as_ref().is_some_and(SessionKeys::is_exhausted) {
+                self.vanish(CloseReason::KeysUsedUp);
+            }
+            return None;
+        };
         self.remember(now, number, DATA, len, contents, eliciting);
         if content && !self.has_content() {
             self.recovery.app_limited();
@@ -310,11 +318,11 @@ impl Connection {
         number
     }
 
-    fn header(&self, ptype: u8, packet_number: u64) -> [u8; V2_LEN] {
+    pub(super) fn header(&self, ptype: u8, packet_number: u64) -> [u8; V2_LEN] {
         V2Header { ptype, srckey: self.local_key, dstkey: self.remote_key, packet_number }.emit()
     }
 
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         now: Instant,
         number: u64,
@@ -329,6 +337,11 @@ impl Connection {
     }
 }
 
+/// Bytes of a plaintext of `len` that an ACK may take, where other frames follow it.
+fn ack_room(len: usize, followed: bool) -> usize {
+    if followed { len.saturating_sub(CONTENT_ROOM) } else { len }
+}
+
 /// The longest front of `text` that fits into `room` bytes and 256.
 fn cut(text: &str, room: usize) -> &str {
     let mut end = text.len().min(room).min(256);
@@ -340,6 +353,9 @@ fn cut(text: &str, room: usize) -> &str {
 
 /// Bytes of an open's body without a cookie: no less than of a retry's.
 const OPEN_BODY: usize = 64;
+/// Bytes behind an ACK that are left for other frames: enough for any but data, and for
+/// some of that.
+const CONTENT_ROOM: usize = 100;
 /// Bytes of an ACK in front of CLOSE: some ranges, and most of the packet is left for the
 /// reason.
 const CLOSE_ACK_ROOM: usize = 64;
