@@ -3,13 +3,15 @@
 
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bmstools_common::ethernet::{Mac, Peer};
-use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
+use bmstools_common::header::{V2_LEN, V2_OPEN_BODY, V2Header, v2_ptype};
 use bmstools_common::maps::SessionKey;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -176,14 +178,17 @@ pub struct Endpoint {
     keys: BTreeMap<SessionId, u16>,
     /// Sessions that a peer opened, by what its opens carry.
     by_open: BTreeMap<(Peer, u16, [u8; NONCE_LEN]), u16>,
-    /// Sessions that peers opened and that are in their handshake, oldest first.
+    /// Sessions that peers opened and that were never established, oldest first: those
+    /// that failed are among them until nothing is left of them.
     handshakes: BTreeSet<SessionId>,
     /// Due times; a session is there at most once.
     timers: BTreeSet<(Instant, u16)>,
     /// Sessions that may have something to send, by port.
     ready: Vec<VecDeque<u16>>,
-    /// Answers to opens without a cookie.
-    retries: VecDeque<(usize, Peer, [u8; RETRY_LEN])>,
+    /// Answers to opens without a cookie, by port.
+    retries: Vec<VecDeque<(Peer, [u8; RETRY_LEN])>>,
+    /// Frames of sessions since one of these left.
+    since_retry: u32,
     events: VecDeque<Event>,
     next_id: u64,
     stats: Stats,
@@ -192,7 +197,7 @@ pub struct Endpoint {
 /// Bytes of a retry of ours.
 const RETRY_LEN: usize = V2_LEN + NONCE_LEN + 1 + COOKIE_LEN;
 /// Retries that wait for a port at most: more are dropped, and the open comes again.
-const MAX_RETRIES: usize = 256;
+const MAX_RETRIES: usize = 64;
 
 impl Endpoint {
     /// An endpoint without sessions. `seed` makes keys, nonces and cookies
@@ -212,7 +217,8 @@ impl Endpoint {
             handshakes: BTreeSet::new(),
             timers: BTreeSet::new(),
             ready: Vec::new(),
-            retries: VecDeque::new(),
+            retries: Vec::new(),
+            since_retry: 0,
             events: VecDeque::new(),
             next_id: 0,
             stats: Stats::default(),
@@ -298,14 +304,19 @@ impl Endpoint {
         let Some(acceptor) = &self.acceptor else { return Taken::Refused };
         let Some((nonce, cookie)) = open_parts(frame) else { return Taken::Refused };
         let operator_key = header.srckey;
-        if operator_key == 0 || header.dstkey != 0 {
+        // An answer is never longer than the question.
+        let is_short = frame.len() < V2_LEN + V2_OPEN_BODY;
+        if operator_key == 0 || header.dstkey != 0 || is_short {
             return Taken::Refused;
         }
         if !self.cookies.check(now, peer, operator_key, &nonce, cookie) {
             self.stats.cookies_asked += 1;
-            if self.retries.len() < MAX_RETRIES {
+            if self.retries.len() <= port {
+                self.retries.resize_with(port + 1, VecDeque::new);
+            }
+            if self.retries[port].len() < MAX_RETRIES {
                 let cookie = self.cookies.make(now, peer, operator_key, &nonce);
-                self.retries.push_back((port, peer, retry(operator_key, &nonce, &cookie)));
+                self.retries[port].push_back((peer, retry(operator_key, &nonce, &cookie)));
             }
             return Taken::Opened;
         }
@@ -445,13 +456,33 @@ impl Endpoint {
         port: usize,
         buffer: &mut [u8],
     ) -> Option<(Peer, usize)> {
-        if let Some(at) = self.retries.iter().position(|(of, ..)| *of == port)
-            && let Some((_, peer, retry)) = self.retries.remove(at)
+        // A flood of opens must not hold sessions up, nor sessions new ones.
+        if self.since_retry >= FRAMES_A_RETRY
+            && let Some(sent) = self.next_retry(port, buffer)
         {
-            buffer.get_mut(..RETRY_LEN)?.copy_from_slice(&retry);
-            self.stats.sent += 1;
-            return Some((peer, RETRY_LEN));
+            return Some(sent);
         }
+        if let Some(sent) = self.next_of_sessions(now, port, buffer) {
+            self.since_retry = self.since_retry.saturating_add(1);
+            return Some(sent);
+        }
+        self.next_retry(port, buffer)
+    }
+
+    fn next_retry(&mut self, port: usize, buffer: &mut [u8]) -> Option<(Peer, usize)> {
+        let (peer, retry) = self.retries.get_mut(port)?.pop_front()?;
+        buffer.get_mut(..RETRY_LEN)?.copy_from_slice(&retry);
+        self.stats.sent += 1;
+        self.since_retry = 0;
+        Some((peer, RETRY_LEN))
+    }
+
+    fn next_of_sessions(
+        &mut self,
+        now: Instant,
+        port: usize,
+        buffer: &mut [u8],
+    ) -> Option<(Peer, usize)> {
         loop {
             let &key = self.ready.get(port)?.front()?;
             let sent = match self.sessions.get_mut(&key) {
@@ -692,7 +723,7 @@ impl Endpoint {
                 let stats = session.stats();
                 self.stats.lost += stats.lost;
                 self.stats.key_updates += stats.key_updates;
-                if self.handshakes.remove(&id) {
+                if self.handshakes.contains(&id) {
                     self.stats.handshakes_failed += 1;
                 }
                 closed = Some(Event::Closed { session: id, reason });
@@ -708,6 +739,13 @@ impl Endpoint {
         self.events.extend(closed);
         if session.is_drained() {
             return self.forget(key);
+        }
+        // Its old port may never be asked again.
+        if session.queued && session.queued_port != session.port {
+            session.queued = false;
+            if let Some(ready) = self.ready.get_mut(session.queued_port) {
+                ready.retain(|&other| other != key);
+            }
         }
         if queue && !session.queued && session.wants_transmit(now) {
             session.queued = true;
@@ -784,5 +822,7 @@ fn stream_event(session: SessionId, event: StreamEvent) -> Event {
     }
 }
 
+/// Frames of sessions between two retries, where both wait.
+const FRAMES_A_RETRY: u32 = 8;
 /// Frames that a session sends in a row before another's turn.
 const FRAMES_A_TURN: u32 = 16;
