@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "v2/anything.rs"]
+mod anything;
 #[path = "v2/attacks.rs"]
 mod attacks;
 #[path = "v2/goodbyes.rs"]
