@@ -188,6 +188,7 @@ fn whatever_is_done_in_whatever_weather_both_sides_agree() {
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     for seed in first..first + seeds {
+        println!("seed {seed}");
         let mut run = Run::new(seed);
         for _ in 0..run.rng.gen_range(20..200) {
             run.act();

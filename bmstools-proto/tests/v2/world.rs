@@ -242,7 +242,7 @@ impl World {
     pub(crate) fn established(&mut self) -> (SessionId, SessionId) {
         let before = self.nodes[AGENT].established.len();
         let id = self.connect();
-        let done = self.run_until(Duration::from_secs(20), |world| {
+        let done = self.run_until(Duration::from_secs(60), |world| {
             world.nodes[OPERATOR].established.contains_key(&id)
                 && world.nodes[AGENT].established.len() > before
         });

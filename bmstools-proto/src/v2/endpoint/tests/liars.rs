@@ -15,8 +15,9 @@ fn a_session_follows_its_peer_to_another_port_with_all_that_waits() {
     let mut frame = pair.session(OPERATOR).forge(2, number, &[1]);
     let from = pair.peer(OPERATOR);
     pair.ends[AGENT].handle_frame(now, 1, from, &mut frame);
-    assert_eq!(pair.frame_of(AGENT, 0), None);
+    // The old port is not asked any more: it may be down.
     assert!(pair.frame_of(AGENT, 1).is_some_and(|frame| frame.len() > 1000));
+    assert_eq!(pair.frame_of(AGENT, 0), None);
 }
 
 #[test]
@@ -27,8 +28,10 @@ fn what_cannot_leave_keeps_nobody_busy() {
     let stream = pair.ends[AGENT].open_stream(id).unwrap();
     pair.ends[AGENT].write(now, id, stream, vec![1; 100_000].into()).unwrap();
     assert!(pair.frame_of(AGENT, 0).is_some());
+    // Its owner comes late as well: what was due then is not due again at once.
+    pair.now += Duration::from_secs(3);
     let count = pair.timeouts(Duration::from_secs(30));
-    assert!(count < 100, "{count}");
+    assert!(count < 12, "{count}");
 }
 
 #[test]
