@@ -23,6 +23,7 @@ use crate::v2::tty::{self, Raw};
 /// Runs `request` with our standard input, output and error.
 pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Result<u8, Failure> {
     let terminal = request.tty.is_some();
+    let others = Others::catch().context("cannot catch signals")?;
     let (mut control, mut answers) = open(host, CONTROL_PRIORITY).await?;
     let priority = if terminal { TERMINAL_PRIORITY } else { DATA_PRIORITY };
     let (input, output) = open(host, priority).await?;
@@ -30,9 +31,19 @@ pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Res
     request.output = Some(input.id());
     request.errors = Some(to_errors.id());
     control.send(&Request::Exec(request)).await.context("cannot ask the agent")?;
-    let answer = tokio::select! {
-        answer = answers.receive::<Answer<Started>>() => answer.context("the session broke")?,
-        signal = host.signal() => return Err(Failure::Interrupted(signal)),
+    // What comes before the command runs is for it as well.
+    let mut early = None;
+    let answer = loop {
+        tokio::select! {
+            answer = answers.receive::<Answer<Started>>() => {
+                break answer.context("the session broke")?;
+            }
+            signal = host.signal() => {
+                if terminal || signal == Signal::Hangup || early.replace(signal).is_some() {
+                    return Err(Failure::Interrupted(signal));
+                }
+            }
+        }
     };
     if let Err(code) = outcome::started(host, answer)? {
         return Ok(code);
@@ -47,6 +58,9 @@ pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Res
         interrupted: None,
         deadline: None,
     };
+    if let Some(signal) = early {
+        session.signalled(signal).await?;
+    }
     let escape = session.raw.is_some();
     let input = async {
         match with_input {
@@ -59,7 +73,7 @@ pub(crate) async fn run(host: &Host, mut request: Exec, with_input: bool) -> Res
         let stderr = output::pass_on(host, Which::Stderr, errors);
         tokio::try_join!(stdout, stderr)
     };
-    let ended = session.until_end(answers, input, outputs).await;
+    let ended = session.until_end(others, answers, input, outputs).await;
     // The terminal is ours again before anything is said on it.
     drop(session);
     let (exited, kept) = match ended? {
@@ -124,11 +138,11 @@ enum Ended {
 impl Attached<'_> {
     async fn until_end(
         &mut self,
+        mut others: Others,
         mut answers: RecvStream,
         input: impl Future<Output = End>,
         outputs: impl Future<Output = anyhow::Result<(Kept, Kept)>>,
     ) -> Result<Ended, Failure> {
-        let mut others = Others::catch().context("cannot catch signals")?;
         let (mut input, mut outputs) = (pin!(input), pin!(outputs));
         let (mut input_ended, mut exited, mut kept) = (false, None, None);
         loop {
