@@ -157,7 +157,7 @@ fn jobs_live_on_when_the_agent_is_restarted_or_killed(link: Link) -> Result<()> 
 fn a_job_whose_keeper_was_killed_is_lost(link: Link) -> Result<()> {
     let (bed, _agent) = serving(link)?;
     let pid = bed.path("pid");
-    let job = detach(&bed, &format!("echo $$ $PPID > {}; sleep 1000", pid.display()))?;
+    let job = detach(&bed, &format!("echo $$ $PPID > {}; exec sleep 1000", pid.display()))?;
     let pids = words_in(&pid)?;
     let keeper = pids[1].parse().ok().and_then(Pid::from_raw);
     ensure!(keeper.is_some_and(|keeper| kill_process(keeper, Signal::KILL).is_ok()), "{pids:?}");

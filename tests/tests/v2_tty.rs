@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bmstools_tests::remote::{require_end_of, words_in};
+use bmstools_tests::remote::{poll, require_end_of, words_in};
 use bmstools_tests::terminal::Terminal;
 use bmstools_tests::{Agent, Link, Testbed, with_every_link};
 use rustix::process::Signal;
@@ -48,6 +48,7 @@ fn ctrl_c_reaches_the_command_and_not_us(link: Link) -> Result<()> {
     let script =
         "trap 'echo caught' INT; trap 'exit 5' QUIT; echo ready; while :; do sleep 0.1; done";
     let mut terminal = start(&bed, &["--", "sh", "-c", script])?;
+    // Our terminal is raw before anything is shown on it.
     terminal.wait_for("ready")?;
     ensure!(terminal.is_raw()?, "our terminal interprets keys itself");
     terminal.type_in("\x03")?;
@@ -91,7 +92,9 @@ fn the_terminal_is_restored_whatever_ends_the_command(link: Link) -> Result<()> 
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1] {
         let mut terminal = start(&bed, &words)?;
         let pids = words_in(&pid)?;
-        ensure!(terminal.is_raw()?, "our terminal interprets keys itself");
+        // The command may run before we know that it does.
+        let raw = || terminal.is_raw().ok().filter(|raw| *raw);
+        ensure!(poll(Duration::from_secs(5), raw).is_some(), "our terminal interprets keys itself");
         terminal.signal("bmstools", signal)?;
         assert_eq!(terminal.wait()?.code(), Some(128 + signal.as_raw()), "{}", terminal.shown());
         ensure!(terminal.is_as_before()?, "our terminal was not restored after {signal:?}");
@@ -112,6 +115,8 @@ fn the_escape_ends_a_command_that_does_not_listen(link: Link) -> Result<()> {
     let script = format!("trap '' INT HUP; stty raw; echo $$ > {}; sleep 1000", pid.display());
     let mut terminal = start(&bed, &["--", "sh", "-c", script.as_str()])?;
     let pids = words_in(&pid)?;
+    let raw = || terminal.is_raw().ok().filter(|raw| *raw);
+    ensure!(poll(Duration::from_secs(5), raw).is_some(), "our terminal interprets keys itself");
     terminal.type_in("\r~.")?;
     assert_eq!(terminal.wait()?.code(), Some(255), "{}", terminal.shown());
     ensure!(terminal.is_as_before()?, "our terminal was not restored");

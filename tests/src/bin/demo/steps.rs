@@ -131,7 +131,11 @@ fn ping(hosts: &Hosts) -> Result<()> {
 }
 
 fn exec(hosts: &Hosts) -> Result<()> {
-    step(5, "Commands, over version 2", "Output, errors and exit code come back as if the command had run here.");
+    step(
+        5,
+        "Commands, over version 2",
+        "Output, errors and exit code come back as if the command had run here.",
+    );
     for words in [&["uname", "-a"][..], &["ip", "-brief", "link", "show", "dev", nic::NAME]] {
         let (line, exec) = hosts.bmstools(&[&["exec", "--"], words].concat())?;
         succeed(Place::Operator, &line, exec)?;
