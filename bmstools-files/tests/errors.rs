@@ -1,5 +1,7 @@
 //! What cannot be copied is an error that says why, and leaves nothing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! A peer that lies in what it says about files changes nothing outside of the target.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::fs;

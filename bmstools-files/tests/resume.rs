@@ -1,5 +1,7 @@
 //! What arrived before a transfer broke off is not sent again.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! An agent that serves pushes and pulls and an operator, on a link in memory.
 
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests, though not functions of them")]
 
 #[path = "../../../tests/src/tree.rs"]
 pub mod tree;
