@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bmstools_link::Mode;
 use bmstools_session::Session;
 use tokio::time::sleep;
@@ -116,19 +116,19 @@ fn busy(context: &Context) -> Result<Option<Section>> {
     let mut operator = Operator::open(stage, nic::NAME, Mode::Xdp)?;
     let (session, _) = operator.connect(stage)?;
     let (operator, session) = (&operator, &session);
-    let mib = context.choose(512, 64);
+    let mib = context.choose(1024, 128);
     let rounds = context.choose(4, 2);
     let many = |turn: Turn| if turn == Turn::WarmUp { 5 } else { RUNS / rounds };
     let contestants = vec![
         Contestant::several("v2-exec-quiet", move |turn| {
             let times = many(turn);
-            operator.run(async { asked(session, times).await })
+            operator.run(asked(session, times, &Cell::new(false)))
         })
         .note("nothing else on the session"),
         Contestant::several("v2-exec-busy", move |turn| {
             under_push(context, operator, session, mib * MIB, many(turn))
         })
-        .note(format!("beside a push of {mib} MiB, repeated as often as needed")),
+        .note(format!("beside a push of {mib} MiB, up to its end")),
     ];
     let contest = Contest {
         id: "busy",
@@ -144,16 +144,16 @@ fn busy(context: &Context) -> Result<Option<Section>> {
     contest.run(context, contestants)
 }
 
-/// Commands one after the other.
-async fn asked(session: &Session, times: u32) -> Result<Vec<Run>> {
+/// Commands one after the other, until there are so many or `is_over`.
+async fn asked(session: &Session, times: u32, is_over: &Cell<bool>) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    for _ in 0..times {
+    while runs.len() < times as usize && !is_over.get() {
         runs.push(Run::milliseconds(exec_true(session).await?.as_secs_f64()));
     }
     Ok(runs)
 }
 
-/// The same while the file is pushed, again and again until all have been run.
+/// The same while the file is pushed.
 fn under_push(
     context: &Context,
     operator: &Operator,
@@ -164,22 +164,21 @@ fn under_push(
     let files = &context.files;
     let source = files.source(bytes)?;
     let destination = files.destination("busy", bytes)?;
-    let is_done = Cell::new(false);
+    let is_over = Cell::new(false);
     let pushing = async {
-        while !is_done.get() {
-            push(session, &source, &destination).await?;
-        }
-        anyhow::Ok(())
+        let pushed = push(session, &source, &destination).await;
+        is_over.set(true);
+        pushed
     };
     let asking = async {
         sleep(BEGIN).await;
-        let runs = asked(session, times).await;
-        is_done.set(true);
-        runs
+        asked(session, times, &is_over).await
     };
     let done = operator.run(async { tokio::try_join!(pushing, asking) });
     remove(&destination)?;
-    done.map(|((), runs)| runs)
+    let ((), runs) = done?;
+    ensure!(!runs.is_empty(), "the push had ended before the first command");
+    Ok(runs)
 }
 
 /// Processor time of all threads of the agent.

@@ -252,6 +252,8 @@ impl Summary {
 
 /// Differences under it mean nothing here.
 pub(crate) const NOISE: f64 = 0.15;
+/// A command without any network.
+pub(crate) const FORK: &str = "fork";
 /// The raw link, without a protocol.
 pub(crate) const CEILING: &str = "ceiling";
 

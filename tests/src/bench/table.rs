@@ -1,6 +1,6 @@
 //! Sections as tables, and what they say in sentences.
 
-use super::results::{CEILING, NOISE, Row, Section};
+use super::results::{CEILING, FORK, NOISE, Row, Section};
 use super::verdict;
 
 /// A table of texts; the first line is its head.
@@ -91,7 +91,9 @@ fn figures(section: &Section, row: &Row) -> [String; 6] {
             _ => nothing(),
         },
         match section.against_reference(row) {
-            Some(ratio) if row.name != section.reference && row.name != CEILING => {
+            Some(ratio)
+                if ![section.reference.as_str(), CEILING, FORK].contains(&row.name.as_str()) =>
+            {
                 format!("{ratio:.2}×")
             }
             _ => nothing(),
@@ -141,7 +143,8 @@ pub(crate) fn sentences(section: &Section) -> Vec<String> {
     let mut sentences: Vec<_> = verdict::sentence(section).into_iter().collect();
     let (mut better, mut worse, mut even, mut own) = (vec![], vec![], vec![], vec![]);
     for row in &section.rows {
-        let other = row.name != section.reference && !row.name.starts_with(CEILING);
+        let is_bound = row.name.starts_with(CEILING) || row.name == FORK;
+        let other = row.name != section.reference && !is_bound;
         let Some(ratio) = section.against_reference(row).filter(|_| other) else { continue };
         let label = row.label();
         if is_ours(&row.name) {

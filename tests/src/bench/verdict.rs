@@ -1,6 +1,6 @@
 //! What a section says about version 2, in figures: its shares and ratios.
 
-use super::results::{CEILING, Row, Section};
+use super::results::{CEILING, FORK, Row, Section};
 
 /// The figures of a section in one sentence, where it has any.
 pub(crate) fn sentence(section: &Section) -> Option<String> {
@@ -49,8 +49,8 @@ fn push(section: &Section) -> Vec<String> {
 }
 
 fn latency(section: &Section) -> Vec<String> {
-    let Some(fork) = median(section, "fork", "") else { return Vec::new() };
-    let rows = section.rows.iter().filter(|row| row.name != "fork");
+    let Some(fork) = median(section, FORK, "") else { return Vec::new() };
+    let rows = section.rows.iter().filter(|row| row.name != FORK);
     let over = rows.filter_map(|row| {
         Some(format!("{} {:.2} ms ({} runs)", row.name, value(row)? - fork, row.runs.len()))
     });
