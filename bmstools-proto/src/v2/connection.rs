@@ -101,7 +101,6 @@ pub(super) struct Connection {
     mtu: usize,
     pub(super) nonce: [u8; NONCE_LEN],
     cookie: Vec<u8>,
-    cookies_taken: u8,
 
     state: State,
     opened_at: Instant,
@@ -187,7 +186,6 @@ impl Connection {
             mtu: begin.mtu,
             nonce: begin.nonce,
             cookie: Vec::new(),
-            cookies_taken: 0,
             state,
             opened_at: now,
             tls: Some(begin.tls),
@@ -432,7 +430,7 @@ impl Connection {
         match self.state {
             State::Asking { .. } | State::Handshaking if now >= self.handshake_due() => {
                 let waited = self.config.handshake_timeout;
-                let why = if self.last_received == self.opened_at && self.cookies_taken == 0 {
+                let why = if self.last_received == self.opened_at && self.cookie.is_empty() {
                     CloseReason::NoAnswer(waited)
                 } else {
                     CloseReason::Handshake(format!("not finished within {waited:.1?}"))

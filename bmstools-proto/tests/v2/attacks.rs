@@ -161,3 +161,24 @@ fn memory_of_a_session_is_bounded_by_its_limits() {
     assert!(done);
     assert!(world.nodes[AGENT].arrived[&(of_agent, stream)].ordered == data);
 }
+
+#[test]
+fn damaged_and_forged_retries_do_not_end_an_attempt() {
+    let mut world = World::new(Weather { loss: 1.0, ..Weather::FINE }, 39);
+    world.log = Some(Vec::new());
+    let id = world.connect();
+    world.run_for(ms(1));
+    let open = world.log.take().unwrap().remove(0);
+    world.weather.loss = 0.0;
+    for number in 0..20 {
+        let mut retry = [&[2, 1, 0, 0][..], &open.bytes[2..4], &[0; 8]].concat();
+        retry.extend_from_slice(&open.bytes[14..30]);
+        retry.extend_from_slice(&[20; 21]);
+        retry[35] = number;
+        world.send(AGENT, OPERATOR, &retry);
+    }
+    let done = world.run_until(Duration::from_secs(2), |world| {
+        world.nodes[OPERATOR].established.contains_key(&id)
+    });
+    assert!(done, "{:?}", world.nodes[OPERATOR].closed);
+}

@@ -155,14 +155,12 @@ impl Connection {
         let Some(cookie) = rest.get(..usize::from(len)) else { return false };
         let fits = (1..=MAX_COOKIE).contains(&cookie.len());
         let early = self.side == Side::Operator && self.is_handshaking() && self.remote_key == 0;
-        if !early || nonce != self.nonce || !fits || self.cookies_taken >= MAX_COOKIES {
+        if !early || nonce != self.nonce || !fits {
             return false;
         }
-        if self.cookie == cookie {
-            return true;
-        }
+        // However many come: one that was damaged or forged must not be the last. None
+        // has anything sent.
         self.cookie = cookie.to_vec();
-        self.cookies_taken += 1;
         if matches!(self.state, State::Asking { .. }) {
             self.state = State::Handshaking;
         }
@@ -173,5 +171,3 @@ impl Connection {
 
 /// Bytes of a cookie at most: a retry is never longer than an open.
 const MAX_COOKIE: usize = 47;
-/// Cookies that are taken in one session.
-const MAX_COOKIES: u8 = 3;
