@@ -68,10 +68,10 @@ pub(crate) struct Sessions {
 /// Limits on opens: a token bucket for each source address and one for all.
 #[derive(Clone, Debug)]
 pub(crate) struct Opens {
-    /// For one source. 100 a second in bursts of 256: an operator's script may
-    /// run many short sessions; a flood gets no further.
+    /// For one source. 300 a second in bursts of 768: an operator's script may
+    /// run many short sessions, each of three opens; a flood gets no further.
     pub(crate) per_source: Rate,
-    /// For all sources together. 1000 a second in bursts of 2048: ten busy
+    /// For all sources together. 3000 a second in bursts of 6144: ten busy
     /// operators; it bounds what a flood with forged sources can cost.
     pub(crate) global: Rate,
 }
@@ -212,12 +212,12 @@ impl Config {
             },
             opens: Opens {
                 per_source: rate(
-                    ("opens.per_source", opens.per_source, 100),
-                    ("opens.per_source_burst", opens.per_source_burst, 256),
+                    ("opens.per_source", opens.per_source, 300),
+                    ("opens.per_source_burst", opens.per_source_burst, 768),
                 )?,
                 global: rate(
-                    ("opens.global", opens.global, 1000),
-                    ("opens.global_burst", opens.global_burst, 2048),
+                    ("opens.global", opens.global, 3000),
+                    ("opens.global_burst", opens.global_burst, 6144),
                 )?,
             },
             exec: Exec {
