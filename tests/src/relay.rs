@@ -190,9 +190,9 @@ struct Shared {
     stop: AtomicBool,
     numbers: [AtomicU64; 6],
     /// Frames with the side that they came from, where they are kept.
-    recorded: Mutex<Option<Vec<(usize, Vec<u8>)>>>,
+    recorded: Mutex<Option<Sided>>,
     /// Frames with the side that they are for.
-    injected: Mutex<Vec<(usize, Vec<u8>)>>,
+    injected: Mutex<Sided>,
     /// Forwarded to the right: of bmstools, and all others.
     bytes: [AtomicU64; 2],
 }
@@ -222,6 +222,9 @@ impl Shared {
         Counts { received, forwarded, lost, duplicated, reordered, corrupted }
     }
 }
+
+/// Frames, each with the number of a side.
+type Sided = Vec<(usize, Vec<u8>)>;
 
 /// A frame on its way: due then, in the order of arrival, to that tap.
 type Due = Reverse<(Instant, u64, usize, Vec<u8>)>;
