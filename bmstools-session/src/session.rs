@@ -88,7 +88,7 @@ impl Session {
         }
     }
 
-    /// The next stream that the peer opened, in order. Streams that nobody has accepted
+    /// The next stream that the peer opened and used, in order. Streams that nobody has accepted
     /// when the session ends are gone. Cancel-safe.
     ///
     /// # Errors
@@ -101,8 +101,9 @@ impl Session {
 
     /// The peer's stream of this number (named in a message), whether it has been
     /// opened yet or not. From the call on, `accept_stream` does not give it, but up to
-    /// then it may: where one side accepts all streams, name streams that the *other*
-    /// side opened to it. Cancel-safe: a stream not taken is to be accepted after all.
+    /// then it may, once the peer has used it: where one side accepts all streams, the
+    /// other waits for an answer before it uses a stream that it named. Cancel-safe: a
+    /// stream not taken is to be accepted after all.
     ///
     /// # Errors
     ///
@@ -223,6 +224,12 @@ impl Shared {
     /// The peer opened a stream.
     pub(crate) fn stream_opened(&self, id: u32, halves: Halves) {
         lock(&self.state).opened.insert(id, halves);
+        self.changed.notify_waiters();
+    }
+
+    /// The peer used a stream that it had opened.
+    pub(crate) fn stream_used(&self, id: u32) {
+        lock(&self.state).opened.used(id);
         self.changed.notify_waiters();
     }
 

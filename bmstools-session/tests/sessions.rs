@@ -160,3 +160,17 @@ async fn a_stream_that_cannot_be_had_is_refused() {
     }
     drop(waiting);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_only_named_waits_for_who_knows_its_name() {
+    let world = World::new();
+    let (operator, agent) = world.session().await;
+    // Opened first and used last, as a request names streams for what follows.
+    let (mut named, _recv) = soon(operator.open_stream()).await.unwrap();
+    let _kept = announce(&operator).await;
+    assert_eq!(accepted(&agent).await, 2);
+    let taken = agent.take_stream(0);
+    soon(named.write(Bytes::from("late"))).await.unwrap();
+    let (_send, mut recv) = soon(taken).await.unwrap();
+    assert_eq!(soon(recv.read()).await.unwrap().unwrap(), "late");
+}

@@ -48,6 +48,8 @@ pub(super) struct Stream {
     pub(super) unconsumed: u64,
     /// Whether the end of the peer's direction was handed over.
     pub(super) is_ended: bool,
+    /// Whether the peer has used it.
+    pub(super) is_used: bool,
     /// Whether anybody wants what comes.
     pub(super) is_wanted: bool,
     pub(super) has_sender: bool,
@@ -105,6 +107,7 @@ impl Stream {
             is_touched: false,
             unconsumed: 0,
             is_ended: false,
+            is_used: false,
             is_wanted: true,
             has_sender: true,
             has_receiver: true,

@@ -54,7 +54,10 @@ impl Hub {
                 self.established(session, peer_key, peer_software);
             }
             Event::StreamOpened { session, stream } => self.stream_opened(session, stream),
-            Event::Readable { session, stream } => self.readable(now, session, stream),
+            Event::Readable { session, stream } => {
+                self.used(session, stream);
+                self.readable(now, session, stream);
+            }
             Event::Writable { session, stream } => self.touch(session, stream),
             Event::Finished { session, stream } => {
                 if let Some(stream) = self.stream(session, stream) {
@@ -62,6 +65,7 @@ impl Hub {
                 }
             }
             Event::Stopped { session, stream, code } => {
+                self.used(session, stream);
                 if let Some(stream) = self.stream(session, stream) {
                     stream.core.fail_sending(SessionError::Stopped(code));
                 }
@@ -135,6 +139,16 @@ impl Hub {
         let core = Arc::new(core);
         live.streams.insert(at, Stream::new(core.clone()));
         live.shared.stream_opened(at.0, Halves::new(core));
+    }
+
+    /// The peer has used a stream: only then can it be accepted.
+    fn used(&mut self, id: SessionId, at: StreamId) {
+        let Some(live) = self.sessions.get_mut(&id).and_then(Entry::live) else { return };
+        let Some(stream) = live.streams.get_mut(&at) else { return };
+        if !stream.is_used {
+            stream.is_used = true;
+            live.shared.stream_used(at.0);
+        }
     }
 
     /// Reads a stream dry. What is read is within what flow control let the peer send.

@@ -11,10 +11,17 @@ pub(crate) struct Opened {
     bit: u32,
     /// Where the next number that the peer has not used is.
     next: u64,
-    /// To be accepted.
-    waiting: BTreeMap<u32, Halves>,
+    /// To be accepted, once the peer has used them: using a stream opens all below it,
+    /// which the peer may still name in a message.
+    waiting: BTreeMap<u32, Waiting>,
     /// Waited for by number.
     reserved: BTreeMap<u32, Option<Halves>>,
+}
+
+/// A stream that nobody has.
+struct Waiting {
+    halves: Halves,
+    is_used: bool,
 }
 
 impl Opened {
@@ -28,14 +35,22 @@ impl Opened {
         match self.reserved.get_mut(&id) {
             Some(slot) => *slot = Some(halves),
             None => {
-                self.waiting.insert(id, halves);
+                self.waiting.insert(id, Waiting { halves, is_used: false });
             }
+        }
+    }
+
+    /// The peer has used the stream itself.
+    pub(crate) fn used(&mut self, id: u32) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.is_used = true;
         }
     }
 
     /// The first to be accepted.
     pub(crate) fn accept(&mut self) -> Option<Halves> {
-        self.waiting.pop_first().map(|(_, halves)| halves)
+        let (&id, _) = self.waiting.iter().find(|(_, waiting)| waiting.is_used)?;
+        self.waiting.remove(&id).map(|waiting| waiting.halves)
     }
 
     /// Keeps a stream from being accepted.
@@ -43,7 +58,7 @@ impl Opened {
         if id & 1 != self.bit {
             return Err(SessionError::Malformed(format!("stream {id} is not the sender's")));
         }
-        let came = self.waiting.remove(&id);
+        let came = self.waiting.remove(&id).map(|waiting| waiting.halves);
         if self.reserved.contains_key(&id) || (came.is_none() && u64::from(id) < self.next) {
             return Err(SessionError::Malformed(format!("stream {id} is in use already")));
         }
@@ -59,13 +74,14 @@ impl Opened {
     /// Ends a reservation; true where the stream is to be accepted after all.
     pub(crate) fn release(&mut self, id: u32) -> bool {
         let Some(Some(halves)) = self.reserved.remove(&id) else { return false };
-        self.waiting.insert(id, halves);
+        self.waiting.insert(id, Waiting { halves, is_used: true });
         true
     }
 
     /// Takes all.
     pub(crate) fn clear(&mut self) -> Vec<Halves> {
         let reserved = self.reserved.values_mut().filter_map(Option::take).collect::<Vec<_>>();
-        std::mem::take(&mut self.waiting).into_values().chain(reserved).collect()
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        waiting.map(|waiting| waiting.halves).chain(reserved).collect()
     }
 }
