@@ -12,6 +12,7 @@ use bmstools_common::header::Framing;
 use bmstools_common::maps::{self, Config, SessionKey, framing_code};
 
 use crate::port::LinkError;
+use crate::sys;
 use crate::xdp_link;
 
 /// The compiled program, as `cargo xtask build-ebpf` leaves it in the tree.
@@ -138,6 +139,8 @@ impl Program {
         let logger = EbpfLogger::init(&mut ebpf)
             .map_err(|error| ProgramError::Load(format!("its log: {error}")))?;
         let entry = load_first(&mut ebpf, entry.names())?;
+        // Loading has read the kernel's type information, of some 10 MiB.
+        sys::trim_heap();
         let mut settings: Array<_, [u8; Config::LEN]> = take(&mut ebpf, maps::CONFIG)?;
         settings.set(0, config.to_bytes(), 0).map_err(map_error(maps::CONFIG))?;
         Ok(Self {

@@ -6,6 +6,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::pod::Pod;
 
+/// Gives memory that the process has freed back to the system.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Sets a socket option to `value`.
 pub(crate) fn set_option<T: Pod>(
     socket: BorrowedFd<'_>,
