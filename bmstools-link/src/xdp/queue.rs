@@ -225,6 +225,7 @@ impl QueueError {
 /// Frames of one call.
 pub(super) const BATCH: usize = 64;
 const LEAST_COMPLETION: u32 = 64;
-/// For the kernel's work queue to get to the socket of a process that has ended.
-const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+/// For the kernel's work queue to get to the socket of a process that has ended, which
+/// waits for a lock that every change of any interface takes.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 const RELEASE_TURN: Duration = Duration::from_millis(10);
