@@ -3,11 +3,14 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 
+use bmstools_files::Source;
+use bmstools_proto::v2::Config;
 use bmstools_proto::v2::message::FailureCode;
 use bmstools_proto::v2::message::files::{Owner, PutOptions};
 use common::tree::make;
-use common::{World, assert_same, random, snapshot};
+use common::{World, assert_same, bytes, random, snapshot, soon};
 
 #[tokio::test]
 async fn a_tree_with_everything_odd_arrives_the_same_by_push_and_pull() {
@@ -22,6 +25,23 @@ async fn a_tree_with_everything_odd_arrives_the_same_by_push_and_pull() {
     let entries = snapshot(&from).len() as u64;
     assert_eq!((pushed.entries, pulled.entries), (entries, entries));
     assert_eq!((pushed.bytes, pushed.resumed), (pulled.bytes, 0));
+    world.assert_clean();
+}
+
+#[tokio::test]
+async fn keys_are_updated_in_the_middle_of_a_push() {
+    let world = World::with(Config { key_update_after: 1000, ..Config::default() });
+    let from = world.path("from");
+    fs::write(&from, random(8 << 20, 3)).unwrap();
+    let session = world.session().await;
+    let source = Source::open(&from, false).unwrap();
+    let to = bytes(&world.path("to"));
+    let options = PutOptions::default();
+    let push = bmstools_files::push(&session, source, to, options, Arc::default());
+    soon(push).await.unwrap();
+    assert_same(&from, &world.path("to"));
+    let updates = soon(session.stats()).await.unwrap().key_updates;
+    assert!(updates >= 2, "{updates} updates");
     world.assert_clean();
 }
 

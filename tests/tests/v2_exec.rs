@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bmstools_tests::memory::{self, MIB, Memory};
 use bmstools_tests::process::{Finished, Process};
+use bmstools_tests::relay::Impairments;
 use bmstools_tests::remote::{poll, require_end_of, runs, words_in};
 use bmstools_tests::{Agent, Link, Testbed, data, with_every_link};
 use rustix::process::Signal;
@@ -34,6 +35,7 @@ with_every_link!(
     an_operator_that_is_killed_takes_the_command_with_it,
     an_agent_that_ends_or_is_killed_takes_its_commands_with_it,
     commands_have_a_limit,
+    commands_over_a_cable_that_loses_three_of_ten_frames_are_exact,
 );
 
 fn serving(link: Link) -> Result<(Testbed, Agent)> {
@@ -48,6 +50,19 @@ fn serving_with(link: Link, lines: &str) -> Result<(Testbed, Agent)> {
 
 fn exec(bed: &Testbed, options: &[&str], command: &[&str]) -> Result<Finished> {
     bed.operator().v2().run(&[&["exec"], options, &["--"], command].concat())
+}
+
+fn commands_over_a_cable_that_loses_three_of_ten_frames_are_exact(link: Link) -> Result<()> {
+    let bad = Impairments { loss: 0.3, ..Impairments::default() };
+    let bed = Testbed::with_relay(link, bad, 31)?;
+    let _agent = bed.start_v2_agent("")?;
+    let counted: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+    for code in 0..5 {
+        let script = format!("seq 20000; exit {code}");
+        let done = exec(&bed, &["--shell"], &[&script])?;
+        assert_eq!((done.code(), done.text() == counted), (Some(code), true), "{}", done.stderr);
+    }
+    bed.relay()?.require_impaired().map(drop)
 }
 
 fn output_errors_and_exit_code_come_back(link: Link) -> Result<()> {

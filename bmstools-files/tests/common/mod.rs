@@ -48,11 +48,12 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let config = Config {
-            max_frames_in_flight: 512,
-            give_up: Duration::from_secs(3),
-            ..Config::default()
-        };
+        Self::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Self {
+        let config =
+            Config { max_frames_in_flight: 512, give_up: Duration::from_secs(3), ..config };
         let (a, b) = memory::pair(AGENT, OPERATOR, config.mtu).unwrap();
         let (agent, agent_thread) = spawn(vec![Box::new(a)], config.clone(), [1; 32]).unwrap();
         let (operator, operator_thread) = spawn(vec![Box::new(b)], config, [2; 32]).unwrap();
