@@ -5,6 +5,8 @@
 mod liars;
 mod strangers;
 
+use std::time::Duration;
+
 use std::sync::LazyLock;
 
 use bmstools_common::ethernet::Vlan;

@@ -1,5 +1,7 @@
 //! A peer whose key is trusted, and whose word is not.
 
+use std::time::Duration;
+
 use bmstools_common::ethernet::Tag;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Whoever has an address, and no key that counts.
 
+use std::time::Duration;
+
 use bmstools_common::header::v2_ptype;
 
 use super::super::super::packet;
