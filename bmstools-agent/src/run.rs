@@ -200,7 +200,7 @@ fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
 /// Bytes behind the Ethernet header that one buffer of a ring holds.
 const LONGEST_FRAME: usize = 3498;
 /// Threads for files. Each file has one in use at most.
-const BLOCKING_THREADS: usize = 64;
+const BLOCKING_THREADS: usize = 256;
 /// Time for sessions' tasks to end.
 const LAST_TIME: Duration = Duration::from_secs(5);
 /// Three pipes and their other ends while it starts, the socket to its helper, and its

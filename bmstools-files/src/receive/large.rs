@@ -11,9 +11,10 @@ use bmstools_session::{RecvStream, SendStream, Session, SessionError};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, ftruncate, seek};
 use rustix::io::Errno;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::context::{Context, done};
 use super::partial::Partial;
@@ -114,14 +115,15 @@ impl Incoming {
     /// # Errors
     ///
     /// Where the whole transfer cannot go on.
-    pub(crate) async fn run(mut self) -> Result<(), TransferError> {
-        let (ctx, entry) = (Arc::clone(&self.ctx), self.entry);
+    pub(crate) async fn run(self) -> Result<(), TransferError> {
+        let (ctx, files) = (Arc::clone(&self.ctx), self.files.clone());
+        let (entry, size) = (self.entry, self.large.size);
         let received = self.receive().await;
         // The sender may announce another as soon as it is told about this.
-        self.files.remove(entry);
+        files.remove(entry);
         let reply = match received {
             Ok(resumed) => {
-                ctx.arrived(self.large.size, resumed);
+                ctx.arrived(size, resumed);
                 Some(done(entry))
             }
             Err(Ended::Here(failure)) => ctx.failed(entry, failure),
@@ -139,9 +141,9 @@ impl Incoming {
     }
 
     /// Bytes that were there before.
-    async fn receive(&mut self) -> Result<u64, Ended> {
+    async fn receive(mut self) -> Result<u64, Ended> {
         let Ok(spot) = (&mut self.spot).await else { return Err(Ended::Said) };
-        let mut data = Stream::claim(&self.session, self.large.stream).await?;
+        let mut stream = Stream::claim(&self.session, self.large.stream).await?;
         let (size, meta) = (self.large.size, self.large.meta);
         let mut arriving = blocking(move || Arriving::prepare(spot, size, meta)).await?;
         let have = arriving.have(self.entry);
@@ -158,8 +160,21 @@ impl Incoming {
             (arriving, resumed) = blocking(move || arriving.clear(&Bits(keep.blocks))).await?;
             self.ctx.receiver.progress.add(resumed);
         }
-        let end = self.data(&mut arriving, &mut data).await.map_err(|end| arriving.ended(end))?;
-        blocking(move || arriving.finish(&end)).await?;
+        // On a thread that the frame loop wakes itself: a block's way to the disk leads
+        // by nobody else.
+        let (_running, stopped) = oneshot::channel::<()>();
+        let writing = spawn_blocking(move || {
+            let end = Handle::current().block_on(async {
+                tokio::select! {
+                    end = self.data(&mut arriving, &mut stream) => end,
+                    // Nobody waits for it any more.
+                    _ = stopped => Err(Ended::Said),
+                }
+            });
+            let end = end.map_err(|end| arriving.ended(end))?;
+            arriving.finish(&end).map_err(Ended::from)
+        });
+        writing.await.map_err(|error| Ended::Here(thread_failed(&error)))??;
         Ok(resumed)
     }
 
@@ -180,27 +195,24 @@ impl Incoming {
         Ok(keep)
     }
 
-    /// Takes data until everything that was sent is written.
+    /// Takes data until everything that was sent is written. Blocks while it writes.
     async fn data(&mut self, to: &mut Arriving, from: &mut Stream) -> Result<FileEnd, Ended> {
-        let mut writes = JoinSet::new();
         let (mut written, mut end, mut dry) = (0_u64, None::<FileEnd>, false);
         loop {
-            if let Some(end) = end.take_if(|end| end.sent == written && writes.is_empty()) {
+            if let Some(end) = end.take_if(|end| end.sent == written) {
                 return Ok(end);
             }
+            if dry && end.is_some() {
+                return Err(violation("less data than was announced").into());
+            }
             tokio::select! {
-                Some(result) = writes.join_next(), if !writes.is_empty() => {
-                    let (offset, len, digest) = joined(result)?;
-                    from.consumed(len);
-                    written += len;
-                    to.wrote(offset, len, digest);
-                    self.ctx.receiver.progress.add(len);
-                    self.ctx.summary().sent += len;
-                }
-                piece = from.next(), if !dry && writes.len() < MAX_WRITES => match piece {
+                piece = from.next(), if !dry => match piece {
                     Ok(Some((offset, data))) => {
-                        let write = to.write(offset, data)?;
-                        writes.spawn_blocking(write);
+                        let len = to.write(offset, &data)?;
+                        from.consumed(len);
+                        written += len;
+                        self.ctx.receiver.progress.add(len);
+                        self.ctx.summary().sent += len;
                     }
                     Ok(None) => dry = true,
                     // The sender gave it up, and says why.
@@ -212,9 +224,6 @@ impl Incoming {
                     Some(Told::Problem(failure)) => return Err(Ended::There(failure)),
                     _ => return Err(violation("a file that ends twice").into()),
                 },
-            }
-            if end.as_ref().is_some_and(|end| dry && writes.is_empty() && end.sent != written) {
-                return Err(violation("less data than was announced").into());
             }
         }
     }
@@ -297,32 +306,23 @@ impl Arriving {
         reason
     }
 
-    /// What writes a piece and digests it where it is a block.
-    fn write(
-        &self,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<impl FnOnce() -> Result<Written, Failure> + Send + 'static, Failure> {
+    /// Writes a piece, digests it where it is a block, and tells its length. Blocks.
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<u64, Failure> {
         let len = data.len() as u64;
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
             return Err(violation("data beyond the file's end"));
         }
+        write_all_at(self.partial.file().as_fd(), data, offset)
+            .map_err(|error| self.spot.failed("write", error))?;
         let is_block = self.blocks.range(self.blocks.at(offset)) == (offset, len);
-        let (file, spot) = (Arc::clone(self.partial.file()), self.spot.clone());
-        Ok(move || {
-            write_all_at(file.as_fd(), &data, offset)
-                .map_err(|error| spot.failed("write", error))?;
-            Ok((offset, len, is_block.then(|| digest::of(&data))))
-        })
-    }
-
-    fn wrote(&mut self, offset: u64, len: u64, digest: Option<Digest>) {
+        let digest = is_block.then(|| digest::of(data));
         // Other blocks are read again at the end.
         for block in self.blocks.touched(offset, len) {
             if let Some(known) = self.digests.get_mut(block) {
                 *known = digest;
             }
         }
+        Ok(len)
     }
 
     /// Compares everything with what was sent, and puts the file in place. Blocks.
@@ -391,9 +391,6 @@ impl Arriving {
     }
 }
 
-/// A piece that is written: where, how long, and its digest where it is a block.
-type Written = (u64, u64, Option<Digest>);
-
 /// Digests the blocks that hold data and are not known.
 fn read_blocks(
     file: &OwnedFd,
@@ -443,16 +440,11 @@ fn clear(file: &OwnedFd, start: u64, len: u64) -> Result<(), Errno> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Ended> {
-    Ok(joined(spawn_blocking(work).await)?)
+    Ok(spawn_blocking(work).await.map_err(|error| thread_failed(&error))??)
 }
 
-fn joined<T>(result: Result<Result<T, Failure>, tokio::task::JoinError>) -> Result<T, Failure> {
-    match result {
-        Ok(result) => result,
-        Err(error) => {
-            Err(failure(FailureCode::Other, format!("a thread of the transfer: {error}")))
-        }
-    }
+fn thread_failed(error: &JoinError) -> Failure {
+    failure(FailureCode::Other, format!("a thread of the transfer: {error}"))
 }
 
 /// The sender's stream, whether its first byte has come or not.
@@ -505,7 +497,5 @@ impl Stream {
 
 /// Words about a file that it has not come to yet: there are three in all.
 const MAX_TOLD: usize = 4;
-/// Writes of one file under way at most: enough to keep the disk busy.
-const MAX_WRITES: usize = 4;
 /// Zeros written at a time.
 const ZEROS: u64 = 256 << 10;

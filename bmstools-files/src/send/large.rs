@@ -8,12 +8,14 @@ use bmstools_proto::v2::message::files::{FileEnd, Have, Keep, Large, ToReceiver}
 use bmstools_session::{RecvStream, SendStream, SessionError};
 use bytes::Bytes;
 use rustix::fs::Stat;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::read::{Compared, compare, read_large};
 use super::window::Heard;
 use super::{DATA_PRIORITY, Shared};
+use crate::digest::Digest;
 use crate::failure::{TransferError, violation};
 use crate::meta;
 use crate::wire::one;
@@ -111,35 +113,16 @@ impl Outgoing {
                 FileEnd { entry, digest, sent: 0 }
             }
             None => {
-                let (to, mut pieces) = mpsc::channel(READ_AHEAD);
-                let pool = Arc::clone(&self.shared.pool);
-                let reading = spawn_blocking(move || read_large(&file, &compared, &pool, &to));
-                loop {
-                    let piece = tokio::select! {
-                        piece = pieces.recv() => piece,
-                        heard = self.heard.recv() => return Err(unwanted(heard)),
-                    };
-                    let Some((offset, data)) = piece else { break };
-                    let len = data.len() as u64;
-                    tokio::select! {
-                        written = self.stream.write_at(offset, data) => match written {
-                            Ok(()) => {}
-                            // The word why is on its way.
-                            Err(SessionError::Stopped(_)) => {
-                                return Err(unwanted(self.heard.recv().await));
-                            }
-                            Err(error) => return Err(error.into()),
-                        },
-                        heard = self.heard.recv() => return Err(unwanted(heard)),
-                    }
-                    self.shared.progress.add(len);
-                    self.shared.summary().sent += len;
-                }
-                let read = reading.await.map_err(crate::receive::thread)?;
-                let (digest, sent) = read.map_err(Ended::Source)?;
-                if sent > 0 {
-                    self.stream.finish();
-                }
+                let (_running, stopped) = oneshot::channel();
+                let data = Data {
+                    shared: Arc::clone(&self.shared),
+                    stream: self.stream,
+                    heard: self.heard,
+                    stopped,
+                };
+                let sending = spawn_blocking(move || data.send(&file, &compared));
+                let ((digest, sent), heard) = sending.await.map_err(crate::receive::thread)??;
+                self.heard = heard;
                 FileEnd { entry, digest, sent }
             }
         };
@@ -149,6 +132,58 @@ impl Outgoing {
             Some(Heard::Done) => Ok(()),
             heard => Err(unwanted(heard)),
         }
+    }
+}
+
+/// The data of a file on its way, on a thread that the frame loop wakes itself: a block's
+/// way from the disk leads by nobody else.
+struct Data {
+    shared: Arc<Shared>,
+    stream: SendStream,
+    heard: mpsc::Receiver<Heard>,
+    /// Nobody waits for it any more.
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Data {
+    /// Sends it; the file's digest and the bytes sent. Blocks.
+    fn send(
+        mut self,
+        file: &LargeFile,
+        compared: &Compared,
+    ) -> Result<((Digest, u64), mpsc::Receiver<Heard>), Ended> {
+        let runtime = Handle::current();
+        let pool = Arc::clone(&self.shared.pool);
+        let mut ended = None;
+        let read = read_large(file, compared, &pool, &mut |offset, piece| {
+            ended = runtime.block_on(self.piece(offset, piece)).err();
+            ended.is_none()
+        });
+        if let Some(ended) = ended {
+            return Err(ended);
+        }
+        let (digest, sent) = read.map_err(Ended::Source)?;
+        if sent > 0 {
+            self.stream.finish();
+        }
+        Ok(((digest, sent), self.heard))
+    }
+
+    async fn piece(&mut self, offset: u64, piece: Bytes) -> Result<(), Ended> {
+        let len = piece.len() as u64;
+        tokio::select! {
+            written = self.stream.write_at(offset, piece) => match written {
+                Ok(()) => {}
+                // The word why is on its way.
+                Err(SessionError::Stopped(_)) => return Err(unwanted(self.heard.recv().await)),
+                Err(error) => return Err(error.into()),
+            },
+            heard = self.heard.recv() => return Err(unwanted(heard)),
+            _ = &mut self.stopped => return Err(SessionError::Closed.into()),
+        }
+        self.shared.progress.add(len);
+        self.shared.summary().sent += len;
+        Ok(())
     }
 }
 
@@ -182,6 +217,3 @@ fn unwanted(heard: Option<Heard>) -> Ended {
         None => SessionError::Truncated.into(),
     }
 }
-
-/// Blocks read before they can be sent: 2 MiB.
-const READ_AHEAD: usize = 8;

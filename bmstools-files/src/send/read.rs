@@ -9,7 +9,6 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
-use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::large::LargeFile;
@@ -144,10 +143,11 @@ pub(crate) fn read_large(
     file: &LargeFile,
     compared: &Compared,
     pool: &Arc<Pool>,
-    to: &mpsc::Sender<(u64, Bytes)>,
+    hand_on: HandOn<'_>,
 ) -> Result<(Digest, u64), Failure> {
     let blocks = Blocks::of(file.size());
-    let mut reader = BlockReader { file, pool, to, sent: 0, zeros: Zeros::default(), dense_to: 0 };
+    let (zeros, dense_to) = (Zeros::default(), 0);
+    let mut reader = BlockReader { file, pool, hand_on, sent: 0, zeros, dense_to };
     let mut digests = Vec::with_capacity(blocks.count());
     for block in 0..blocks.count() {
         digests.push(match compared.digests.get(block) {
@@ -170,10 +170,13 @@ fn changed_size(file: &LargeFile) -> Failure {
     check_same(&file.file, &file.stat, &file.path).err().unwrap_or_else(|| changed(&file.path))
 }
 
+/// Takes a piece and its offset, and says whether to go on.
+pub(crate) type HandOn<'a> = &'a mut dyn FnMut(u64, Bytes) -> bool;
+
 struct BlockReader<'a> {
     file: &'a LargeFile,
     pool: &'a Arc<Pool>,
-    to: &'a mpsc::Sender<(u64, Bytes)>,
+    hand_on: HandOn<'a>,
     sent: u64,
     zeros: Zeros,
     /// Up to here there is no hole, as far as is known.
@@ -270,9 +273,7 @@ impl BlockReader<'_> {
 
     fn send(&mut self, offset: u64, data: Vec<u8>) -> Result<(), Errno> {
         self.sent += data.len() as u64;
-        // Where nobody takes it the transfer is over, and so is reading.
-        let piece = (offset, self.pool.lend(data));
-        self.to.blocking_send(piece).map_err(|_| Errno::CANCELED)
+        if (self.hand_on)(offset, self.pool.lend(data)) { Ok(()) } else { Err(Errno::CANCELED) }
     }
 }
 
