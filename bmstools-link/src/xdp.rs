@@ -1,10 +1,12 @@
 //! A port over XDP: the program sorts frames in the kernel, AF_XDP sockets carry
 //! those of sessions, one a receive queue, and a ring buffer carries the rest.
 
+mod level;
 mod queue;
 mod sizes;
 mod transmit;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -30,6 +32,8 @@ pub(crate) struct XdpPort {
     _offloads: Offloads,
     /// One a receive queue, in their order. The first one also sends.
     queues: Vec<Queue>,
+    /// Sessions of version 1, whose senders expect room for more frames than needed.
+    v1_sessions: HashSet<SessionKey>,
     program: Program,
     monitor: Monitor,
 }
@@ -57,6 +61,7 @@ impl XdpPort {
             },
             _offloads: offloads,
             queues: Vec::new(),
+            v1_sessions: HashSet::new(),
             program,
             monitor,
         };
@@ -79,6 +84,11 @@ impl XdpPort {
             self.queues.push(queue);
         }
         Ok(())
+    }
+
+    fn make_room(&mut self) {
+        let all = !self.v1_sessions.is_empty();
+        self.queues.iter_mut().for_each(|queue| queue.keep_all(all));
     }
 
     fn describe(&self, mode: AttachMode, copy: CopyMode) -> String {
@@ -140,11 +150,18 @@ impl Port for XdpPort {
     }
 
     fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
-        self.program.insert_session(key, framing)
+        self.program.insert_session(key, framing)?;
+        if framing != Framing::V2 && self.v1_sessions.insert(key) {
+            self.make_room();
+        }
+        Ok(())
     }
 
     fn remove_session(&mut self, key: SessionKey) {
         self.program.remove_session(key);
+        if self.v1_sessions.remove(&key) {
+            self.make_room();
+        }
     }
 
     fn counters(&self) -> Counters {

@@ -167,8 +167,8 @@ impl Incoming {
             let end = Handle::current().block_on(async {
                 tokio::select! {
                     end = self.data(&mut arriving, &mut stream) => end,
-                    // Nobody waits for it any more.
-                    _ = stopped => Err(Ended::Said),
+                    // Nobody waits for it any more: it stays for the next attempt.
+                    _ = stopped => Err(SessionError::Closed.into()),
                 }
             });
             let end = end.map_err(|end| arriving.ended(end))?;

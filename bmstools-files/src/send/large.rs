@@ -118,9 +118,8 @@ impl Outgoing {
                     shared: Arc::clone(&self.shared),
                     stream: self.stream,
                     heard: self.heard,
-                    stopped,
                 };
-                let sending = spawn_blocking(move || data.send(&file, &compared));
+                let sending = spawn_blocking(move || data.send(&file, &compared, stopped));
                 let ((digest, sent), heard) = sending.await.map_err(crate::receive::thread)??;
                 self.heard = heard;
                 FileEnd { entry, digest, sent }
@@ -141,22 +140,27 @@ struct Data {
     shared: Arc<Shared>,
     stream: SendStream,
     heard: mpsc::Receiver<Heard>,
-    /// Nobody waits for it any more.
-    stopped: oneshot::Receiver<()>,
 }
 
 impl Data {
-    /// Sends it; the file's digest and the bytes sent. Blocks.
+    /// Sends it until nobody waits for it any more; the file's digest and the bytes sent.
+    /// Blocks.
     fn send(
         mut self,
         file: &LargeFile,
         compared: &Compared,
+        mut stopped: oneshot::Receiver<()>,
     ) -> Result<((Digest, u64), mpsc::Receiver<Heard>), Ended> {
         let runtime = Handle::current();
         let pool = Arc::clone(&self.shared.pool);
         let mut ended = None;
         let read = read_large(file, compared, &pool, &mut |offset, piece| {
-            ended = runtime.block_on(self.piece(offset, piece)).err();
+            ended = runtime.block_on(async {
+                tokio::select! {
+                    sent = self.piece(offset, piece) => sent.err(),
+                    _ = &mut stopped => Some(SessionError::Closed.into()),
+                }
+            });
             ended.is_none()
         });
         if let Some(ended) = ended {
@@ -179,7 +183,6 @@ impl Data {
                 Err(error) => return Err(error.into()),
             },
             heard = self.heard.recv() => return Err(unwanted(heard)),
-            _ = &mut self.stopped => return Err(SessionError::Closed.into()),
         }
         self.shared.progress.add(len);
         self.shared.summary().sent += len;

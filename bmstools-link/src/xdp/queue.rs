@@ -11,6 +11,7 @@ use xdp::socket::{OptName, SocketError, XdpSocket, XdpSocketBuilder};
 use xdp::umem::{FrameSize, UmemCfgBuilder};
 use xdp::{RingConfigBuilder, RxRing, Umem, WakableFillRing};
 
+use super::level::Level;
 use super::sizes::{FRAME_SIZE, Sizes};
 use super::transmit::Transmit;
 use crate::port::{Outgoing, PortInfo};
@@ -59,8 +60,9 @@ pub(super) struct Queue {
     fill: WakableFillRing,
     receive: RxRing,
     transmit: Option<Transmit>,
-    /// Frames to go into the fill ring.
-    to_fill: usize,
+    level: Level,
+    /// Frames that the kernel has for receiving, or has received into.
+    given: usize,
     umem: Umem,
 }
 
@@ -120,7 +122,12 @@ impl Queue {
         // SAFETY: the UMEM and the rings end up in one `Queue`, whose socket is
         // closed before the UMEM is unmapped, and the builder's socket is closed
         // before `umem` on every early return, being declared after it.
-        unsafe { fill.enqueue(&mut umem, sizes.receive as usize, false) }
+        let level = match copy {
+            CopyMode::Always => Level::least(sizes.receive as usize),
+            // Drivers fill rings of their own from it.
+            CopyMode::Never => Level::all(sizes.receive as usize),
+        };
+        let given = unsafe { fill.enqueue(&mut umem, level.frames(), false) }
             .map_err(|cause| QueueError::Memory { queue: index, cause })?;
         let Some(receive) = rings.rx_ring else {
             return Err(QueueError::NoSuchQueue);
@@ -128,7 +135,7 @@ impl Queue {
         let transmit =
             rings.tx_ring.map(|ring| Transmit::new(ring, rings.completion_ring, sizes.transmit));
         let socket = builder.bind(xdp::nic::NicIndex(ifindex), index, flags).map_err(refused)?;
-        Ok(Self { index, copy, socket, fill, receive, transmit, to_fill: 0, umem })
+        Ok(Self { index, copy, socket, fill, receive, transmit, level, given, umem })
     }
 
     pub(super) fn index(&self) -> u32 {
@@ -145,26 +152,43 @@ impl Queue {
     pub(super) fn receive(&mut self, sink: &mut dyn FnMut(&mut [u8])) -> io::Result<()> {
         let mut batch = StackSlab::<BATCH>::new();
         // SAFETY: the packets stay in this function, and the UMEM outlives it.
-        self.to_fill += unsafe { self.receive.recv(&self.umem, &mut batch) };
+        let received = unsafe { self.receive.recv(&self.umem, &mut batch) };
+        self.given -= received;
         while let Some(mut packet) = batch.pop_back() {
             sink(&mut packet);
             self.umem.free_packet(packet);
         }
-        if self.to_fill > 0 {
-            let wake = self.copy == CopyMode::Never;
-            // SAFETY: the socket is closed before the UMEM is unmapped (the order
-            // of the fields).
-            match unsafe { self.fill.enqueue(&mut self.umem, self.to_fill, wake) } {
-                Ok(filled) => self.to_fill -= filled,
-                // The frames are in the ring; only the wake failed, as while the
-                // interface is down.
-                Err(error) => {
-                    tracing::trace!(queue = self.index, %error, "fill ring not woken");
-                    self.to_fill = 0;
-                }
+        if received == BATCH && self.level.is_to_be_checked() {
+            self.level.check(Instant::now(), self.drops());
+        }
+        self.refill();
+        Ok(())
+    }
+
+    /// Gives the kernel as many frames as it is to have.
+    fn refill(&mut self) {
+        let missing = self.level.frames().saturating_sub(self.given);
+        if missing == 0 {
+            return;
+        }
+        let wake = self.copy == CopyMode::Never;
+        // SAFETY: the socket is closed before the UMEM is unmapped (the order of the
+        // fields).
+        match unsafe { self.fill.enqueue(&mut self.umem, missing, wake) } {
+            Ok(filled) => self.given += filled,
+            // The frames are in the ring; only the wake failed, as while the interface
+            // is down.
+            Err(error) => {
+                tracing::trace!(queue = self.index, %error, "fill ring not woken");
+                self.given += missing;
             }
         }
-        Ok(())
+    }
+
+    /// From here on the kernel has all frames that there are, or no more than it needs.
+    pub(super) fn keep_all(&mut self, all: bool) {
+        self.level.keep_all(all);
+        self.refill();
     }
 
     /// Lets `fill` write frames into the UMEM and sends them.

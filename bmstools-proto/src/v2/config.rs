@@ -57,7 +57,7 @@ impl Default for Config {
             max_data: 16 << 20,
             max_stream_data: 8 << 20,
             max_streams: 256,
-            max_frames_in_flight: 2048,
+            max_frames_in_flight: 768,
             ack_every: 256,
             max_ack_delay: Duration::from_micros(500),
             key_update_after: 1 << 22,

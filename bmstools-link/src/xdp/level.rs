@@ -1,0 +1,128 @@
+//! How many frames the kernel has for receiving.
+//!
+//! It takes them in turn, so that each is written when all others have been. As many as
+//! the sockets may ever need do not fit the processor's cache, and every frame is then
+//! fetched from memory, twice: a fifth of the rate. As many as are under way do.
+
+use std::time::{Duration, Instant};
+
+/// The number of frames, of a queue that drops none of late.
+#[derive(Debug)]
+pub(super) struct Level {
+    frames: usize,
+    /// As many as there are.
+    all: usize,
+    keeps_all: bool,
+    /// Full batches until the drops are looked at.
+    unchecked: u32,
+    /// Drops so far.
+    drops: u64,
+    /// Since when it is what it is.
+    since: Option<Instant>,
+}
+
+impl Level {
+    /// Few of `all` frames, until that is too few.
+    pub(super) fn least(all: usize) -> Self {
+        let frames = all.min(LEAST);
+        Self { frames, all, keeps_all: false, unchecked: CHECK_EVERY, drops: 0, since: None }
+    }
+
+    /// All frames, always.
+    pub(super) fn all(all: usize) -> Self {
+        Self { frames: all, keeps_all: true, ..Self::least(all) }
+    }
+
+    /// Frames that the kernel is to have.
+    pub(super) fn frames(&self) -> usize {
+        if self.keeps_all { self.all } else { self.frames }
+    }
+
+    /// All frames from here on, or what is needed.
+    pub(super) fn keep_all(&mut self, all: bool) {
+        self.keeps_all = all;
+    }
+
+    /// After a batch that was full: whether it is time for [`check`](Self::check).
+    pub(super) fn is_to_be_checked(&mut self) -> bool {
+        self.unchecked = self.unchecked.saturating_sub(1);
+        self.unchecked == 0 && !self.keeps_all
+    }
+
+    /// Adapts the level to `drops`: frames so far that found no room.
+    pub(super) fn check(&mut self, now: Instant, drops: u64) {
+        self.unchecked = CHECK_EVERY;
+        let since = *self.since.get_or_insert(now);
+        let frames = if drops > self.drops {
+            (self.frames * 2).min(self.all)
+        } else if now.saturating_duration_since(since) > MEMORY {
+            (self.frames / 2).max(self.all.min(LEAST))
+        } else {
+            return;
+        };
+        tracing::debug!(frames, before = self.frames, drops, "frames for receiving");
+        (self.frames, self.drops, self.since) = (frames, drops, Some(now));
+    }
+}
+
+/// Frames at least: more than a sender has under way where nothing waits.
+const LEAST: usize = 1024;
+/// Full batches of frames between looks at the drops, which are a system call.
+const CHECK_EVERY: u32 = 4;
+/// Time without drops after which fewer frames are tried.
+const MEMORY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[allow(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn drops_double_it_and_a_time_without_halves_it() {
+        let (mut level, start) = (Level::least(4096), now());
+        assert_eq!(level.frames(), 1024);
+        level.check(start, 0);
+        assert_eq!(level.frames(), 1024);
+        level.check(start, 3);
+        assert_eq!(level.frames(), 2048);
+        level.check(start, 3);
+        assert_eq!(level.frames(), 2048);
+        for drops in 4..9 {
+            level.check(start, drops);
+        }
+        assert_eq!(level.frames(), 4096);
+        level.check(start + MEMORY, 8);
+        assert_eq!(level.frames(), 4096);
+        for period in 1..9 {
+            level.check(start + (MEMORY + Duration::from_millis(1)) * period, 8);
+        }
+        assert_eq!(level.frames(), 1024);
+    }
+
+    #[test]
+    fn drops_are_looked_at_now_and_then() {
+        let mut level = Level::least(4096);
+        let looks = (0..100).filter(|_| {
+            let look = level.is_to_be_checked();
+            if look {
+                level.check(now(), 0);
+            }
+            look
+        });
+        assert_eq!(looks.count(), 100 / CHECK_EVERY as usize);
+    }
+
+    #[test]
+    fn a_small_ring_is_all_in_use() {
+        let mut level = Level::least(64);
+        assert_eq!(level.frames(), 64);
+        level.check(now(), 5);
+        assert_eq!(level.frames(), 64);
+        level.keep_all(true);
+        assert_eq!(level.frames(), 64);
+    }
+}
