@@ -116,17 +116,17 @@ impl Queue {
             CopyMode::Never => flags.force_zerocopy(),
         }
         let mut fill = rings.fill_ring;
+        let level = match copy {
+            CopyMode::Always => Level::least(sizes.receive as usize),
+            // Drivers fill rings of their own from it.
+            CopyMode::Never => Level::all(sizes.receive as usize),
+        };
         // Before binding: some drivers take frames for their queue right then and
         // never look again where there are none.
         //
         // SAFETY: the UMEM and the rings end up in one `Queue`, whose socket is
         // closed before the UMEM is unmapped, and the builder's socket is closed
         // before `umem` on every early return, being declared after it.
-        let level = match copy {
-            CopyMode::Always => Level::least(sizes.receive as usize),
-            // Drivers fill rings of their own from it.
-            CopyMode::Never => Level::all(sizes.receive as usize),
-        };
         let given = unsafe { fill.enqueue(&mut umem, level.frames(), false) }
             .map_err(|cause| QueueError::Memory { queue: index, cause })?;
         let Some(receive) = rings.rx_ring else {

@@ -265,6 +265,11 @@ impl Connection {
             .then_some(&mut self.streams)
     }
 
+    /// Whether something happened that nobody has taken.
+    pub(super) fn has_news(&self) -> bool {
+        self.happened.is_some()
+    }
+
     pub(super) fn take_happened(&mut self) -> Option<Happened> {
         self.happened.take()
     }

@@ -4,6 +4,7 @@
 mod event;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,11 @@ use rand::{Rng, RngCore, SeedableRng};
 
 pub use self::event::{CloseReason, Connect, Event, SessionId, SessionStats, Stats};
 use super::config::Config;
-use super::connection::{Begin, Connection, Happened, Side, Taken};
+use super::connection::{Begin, Connection, Side, Taken};
 use super::cookie::{COOKIE_LEN, Cookies, NONCE_LEN};
 use super::identity::{Identity, PublicKey};
 use super::params::Params;
-use super::streams::{Chunk, StreamError, StreamEvent, StreamId, Streams};
+use super::streams::{Chunk, StreamError, StreamId, Streams};
 use super::tls::{self, Acceptor};
 
 /// Either side of any number of sessions.
@@ -48,6 +49,9 @@ pub struct Endpoint {
     timers: BTreeSet<(Instant, u16)>,
     /// Sessions that may have something to send, by port.
     ready: Vec<VecDeque<u16>>,
+    /// The session of the frames that came last, and when, where it is still to be
+    /// settled: once for all frames of a batch.
+    unsettled: Option<(u16, Instant)>,
     /// Answers to opens without a cookie, by port.
     retries: Vec<VecDeque<(Peer, [u8; RETRY_LEN])>>,
     /// Frames of sessions since one of these left.
@@ -80,6 +84,7 @@ impl Endpoint {
             handshakes: BTreeSet::new(),
             timers: BTreeSet::new(),
             ready: Vec::new(),
+            unsettled: None,
             retries: Vec::new(),
             since_retry: 0,
             events: VecDeque::new(),
@@ -152,7 +157,15 @@ impl Endpoint {
         } else {
             session.receive(now, port, header, V2_LEN, frame)
         };
-        self.settle(now, key);
+        let can_wait = session.is_established() && !session.has_news();
+        if self.unsettled.is_some_and(|(other, _)| other != key || !can_wait) {
+            self.settle_received();
+        }
+        if can_wait {
+            self.unsettled = Some((key, now));
+        } else {
+            self.settle(now, key);
+        }
         taken
     }
 
@@ -164,6 +177,7 @@ impl Endpoint {
         header: V2Header,
         frame: &mut [u8],
     ) -> Taken {
+        self.settle_received();
         let Some(acceptor) = &self.acceptor else { return Taken::Refused };
         let Some((nonce, cookie)) = open_parts(frame) else { return Taken::Refused };
         let operator_key = header.srckey;
@@ -286,6 +300,7 @@ impl Endpoint {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.settle_received();
         let due: Vec<u16> =
             self.timers.iter().take_while(|(at, _)| *at <= now).map(|&(_, key)| key).collect();
         for key in due {
@@ -301,13 +316,15 @@ impl Endpoint {
     /// When [`handle_timeout`](Self::handle_timeout) must be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|&(at, _)| at)
+        // What is unsettled is due at once.
+        self.unsettled.map(|(_, at)| at).or_else(|| self.timers.first().map(|&(at, _)| at))
     }
 
     /// What the owner must do next. Poll it dry after a batch of frames, not after
     /// each: what can be merged is.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.settle_received();
         self.events.pop_front()
     }
 
@@ -319,6 +336,7 @@ impl Endpoint {
         port: usize,
         buffer: &mut [u8],
     ) -> Option<(Peer, usize)> {
+        self.settle_received();
         // A flood of opens must not hold sessions up, nor sessions new ones.
         if self.since_retry >= FRAMES_A_RETRY
             && let Some(sent) = self.next_retry(port, buffer)
@@ -565,93 +583,6 @@ impl Endpoint {
         self.settle(now, key);
         done
     }
-
-    /// Brings events, queues and timers up to date with a session.
-    fn settle(&mut self, now: Instant, key: u16) {
-        self.settle_with(now, key, true);
-    }
-
-    fn settle_with(&mut self, now: Instant, key: u16, queue: bool) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
-        let id = session.id;
-        let mut closed = None;
-        match session.take_happened() {
-            None => {}
-            Some(Happened::Established { peer_key, peer_software }) => {
-                self.stats.established += 1;
-                self.handshakes.remove(&id);
-                self.events.push_back(Event::Established { session: id, peer_key, peer_software });
-            }
-            Some(Happened::Closed(reason)) => {
-                let stats = session.stats();
-                self.stats.lost += stats.lost;
-                self.stats.key_updates += stats.key_updates;
-                if self.handshakes.contains(&id) {
-                    self.stats.handshakes_failed += 1;
-                }
-                closed = Some(Event::Closed { session: id, reason });
-            }
-        }
-        if (session.is_established() || closed.is_some())
-            && let Some(streams) = session.arrived()
-        {
-            while let Some(event) = streams.poll_event() {
-                self.events.push_back(stream_event(id, event));
-            }
-        }
-        self.events.extend(closed);
-        if session.is_drained() {
-            return self.forget(key);
-        }
-        // Its old port may never be asked again.
-        if session.queued && session.queued_port != session.port {
-            session.queued = false;
-            if let Some(ready) = self.ready.get_mut(session.queued_port) {
-                ready.retain(|&other| other != key);
-            }
-        }
-        if queue && !session.queued && session.wants_transmit(now) {
-            session.queued = true;
-            session.queued_port = session.port;
-            session.turn = 0;
-            if self.ready.len() <= session.port {
-                self.ready.resize_with(session.port + 1, VecDeque::new);
-            }
-            self.ready[session.port].push_back(key);
-        }
-        // A timer that fires early only looks again: moving it with every frame would
-        // cost more.
-        if let Some(wanted) = session.timeout(now)
-            && session.timer.is_none_or(|timer| wanted < timer)
-        {
-            if let Some(timer) = session.timer.replace(wanted) {
-                self.timers.remove(&(timer, key));
-            }
-            self.timers.insert((wanted, key));
-        }
-    }
-
-    fn forget(&mut self, key: u16) {
-        let Some(session) = self.sessions.remove(&key) else { return };
-        self.keys.remove(&session.id);
-        self.handshakes.remove(&session.id);
-        if session.is_agent() {
-            self.by_open.remove(&(session.peer, session.remote_key, session.nonce));
-        }
-        if let Some(timer) = session.timer {
-            self.timers.remove(&(timer, key));
-        }
-        if session.queued
-            && let Some(ready) = self.ready.get_mut(session.queued_port)
-        {
-            ready.retain(|&other| other != key);
-        }
-        self.events.push_back(Event::Drained {
-            session: session.id,
-            key: session.session_key(),
-            port: session.opened_port,
-        });
-    }
 }
 
 /// Nonce and cookie of an open's body.
@@ -672,17 +603,6 @@ fn retry(operator_key: u16, nonce: &[u8; NONCE_LEN], cookie: &[u8; COOKIE_LEN]) 
     retry[V2_LEN + NONCE_LEN] = COOKIE_LEN as u8;
     retry[V2_LEN + NONCE_LEN + 1..].copy_from_slice(cookie);
     retry
-}
-
-fn stream_event(session: SessionId, event: StreamEvent) -> Event {
-    match event {
-        StreamEvent::Opened(stream) => Event::StreamOpened { session, stream },
-        StreamEvent::Readable(stream) => Event::Readable { session, stream },
-        StreamEvent::Writable(stream) => Event::Writable { session, stream },
-        StreamEvent::Finished(stream) => Event::Finished { session, stream },
-        StreamEvent::Stopped(stream, code) => Event::Stopped { session, stream, code },
-        StreamEvent::Available => Event::StreamsAvailable { session },
-    }
 }
 
 /// Frames of sessions between two retries, where both wait.
