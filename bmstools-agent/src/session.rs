@@ -162,10 +162,16 @@ impl Task {
 
     /// The next request, or how the session ended.
     async fn next(&mut self) -> Result<Request, Ending> {
-        tokio::select! {
+        let request = tokio::select! {
             biased;
-            ending = &mut self.ended => Err(ending.unwrap_or(Ending::Broken)),
-            request = self.incoming.recv() => request.ok_or(Ending::Broken),
+            ending = &mut self.ended => return Err(ending.unwrap_or(Ending::Broken)),
+            request = self.incoming.recv() => request,
+        };
+        match request {
+            Some(request) => Ok(request),
+            // The loop let go of both ways, this one last: how it ended has been said, or
+            // will not be.
+            None => Err((&mut self.ended).await.unwrap_or(Ending::Broken)),
         }
     }
 
