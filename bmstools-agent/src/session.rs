@@ -137,7 +137,7 @@ impl Task {
         let _alive = self.shared.alive.clone();
         let mut files = Files::new(&self.shared.scripts);
         let stop = loop {
-            let request = match self.next().await {
+            let request = match next(&mut self.incoming, &mut self.ended).await {
                 Ok(request) => request,
                 Err(ending) => break Stop::Ended(files, ending),
             };
@@ -157,21 +157,6 @@ impl Task {
                 error!(session = ?self.session, "work on a file broke off");
                 self.shared.outbox.send(Message::Response(self.session, broken())).await;
             }
-        }
-    }
-
-    /// The next request, or how the session ended.
-    async fn next(&mut self) -> Result<Request, Ending> {
-        let request = tokio::select! {
-            biased;
-            ending = &mut self.ended => return Err(ending.unwrap_or(Ending::Broken)),
-            request = self.incoming.recv() => request,
-        };
-        match request {
-            Some(request) => Ok(request),
-            // The loop let go of both ways, this one last: how it ended has been said, or
-            // will not be.
-            None => Err((&mut self.ended).await.unwrap_or(Ending::Broken)),
         }
     }
 
@@ -219,6 +204,23 @@ impl Task {
     }
 }
 
+/// The next request, or how the session ended.
+async fn next(
+    incoming: &mut mpsc::Receiver<Request>,
+    ended: &mut oneshot::Receiver<Ending>,
+) -> Result<Request, Ending> {
+    let request = tokio::select! {
+        biased;
+        ending = &mut *ended => return Err(ending.unwrap_or(Ending::Broken)),
+        request = incoming.recv() => request,
+    };
+    match request {
+        Some(request) => Ok(request),
+        // The loop let go of both ways: how it ended has been said by now, or will not be.
+        None => Err(ended.await.unwrap_or(Ending::Broken)),
+    }
+}
+
 /// Does work that blocks.
 async fn blocking<T: Send + 'static>(
     mut files: Files,
@@ -234,4 +236,30 @@ async fn blocking<T: Send + 'static>(
 
 fn broken() -> Response {
     Response::error(Code::UnknownError, "the agent failed; its log says more")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// The loop says how a session ended and lets go of its requests, and the task may
+    /// look at the one before and at the other after that.
+    #[tokio::test]
+    async fn the_end_of_requests_is_not_taken_for_a_broken_session() {
+        for told in [Some(Ending::Clean), Some(Ending::Aborted), None] {
+            let (requests, mut incoming) = mpsc::channel(1);
+            let (ending, mut ended) = oneshot::channel();
+            drop(requests);
+            let mut next = Box::pin(next(&mut incoming, &mut ended));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(matches!(next.as_mut().poll(&mut cx), Poll::Pending));
+            match told {
+                Some(told) => ending.send(told).unwrap(),
+                None => drop(ending),
+            }
+            assert_eq!(next.await.unwrap_err(), told.unwrap_or(Ending::Broken));
+        }
+    }
 }
