@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Level {
     frames: usize,
+    /// No fewer, ever.
+    least: usize,
     /// As many as there are.
     all: usize,
     keeps_all: bool,
@@ -24,13 +26,17 @@ pub(super) struct Level {
 impl Level {
     /// Few of `all` frames, until that is too few.
     pub(super) fn least(all: usize) -> Self {
-        let frames = all.min(LEAST);
-        Self { frames, all, keeps_all: false, unchecked: CHECK_EVERY, drops: 0, since: None }
+        Self::from(all.min(LEAST), all)
     }
 
     /// All frames, always.
     pub(super) fn all(all: usize) -> Self {
-        Self { frames: all, keeps_all: true, ..Self::least(all) }
+        Self::from(all, all)
+    }
+
+    fn from(least: usize, all: usize) -> Self {
+        let (frames, keeps_all, unchecked) = (least, false, CHECK_EVERY);
+        Self { frames, least, all, keeps_all, unchecked, drops: 0, since: None }
     }
 
     /// Frames that the kernel is to have.
@@ -46,7 +52,7 @@ impl Level {
     /// After a batch that was full: whether it is time for [`check`](Self::check).
     pub(super) fn is_to_be_checked(&mut self) -> bool {
         self.unchecked = self.unchecked.saturating_sub(1);
-        self.unchecked == 0 && !self.keeps_all
+        self.unchecked == 0 && !self.keeps_all && self.least < self.all
     }
 
     /// Adapts the level to `drops`: frames so far that found no room.
@@ -56,7 +62,7 @@ impl Level {
         let frames = if drops > self.drops {
             (self.frames * 2).min(self.all)
         } else if now.saturating_duration_since(since) > MEMORY {
-            (self.frames / 2).max(self.all.min(LEAST))
+            (self.frames / 2).max(self.least)
         } else {
             return;
         };
@@ -124,5 +130,16 @@ mod tests {
         assert_eq!(level.frames(), 64);
         level.keep_all(true);
         assert_eq!(level.frames(), 64);
+    }
+
+    #[test]
+    fn what_needs_all_frames_has_them_after_sessions_that_did_as_well() {
+        let (mut level, start) = (Level::all(4096), now());
+        level.keep_all(true);
+        level.keep_all(false);
+        for period in 0..4 {
+            level.check(start + MEMORY * 2 * period, 0);
+        }
+        assert_eq!(level.frames(), 4096);
     }
 }

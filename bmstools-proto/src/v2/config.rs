@@ -27,7 +27,8 @@ pub struct Config {
     pub max_stream_data: u64,
     /// Streams at once that the peer may have opened.
     pub max_streams: u32,
-    /// Frames that may be under way to this side: less than its receive ring holds.
+    /// Frames that may be under way to this side: less than its receive ring holds, which
+    /// is 1,024 where nothing was dropped of late.
     pub max_frames_in_flight: u32,
     /// Packets that call for an acknowledgement until one is sent.
     pub ack_every: u32,
