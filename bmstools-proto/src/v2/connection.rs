@@ -495,7 +495,8 @@ impl Connection {
 
     /// Tells everybody what became of what was sent, and empties `outcome`.
     fn settle(&mut self, now: Instant, outcome: &mut Outcome) {
-        for content in outcome.acknowledged.drain(..) {
+        let mut acknowledged = outcome.acknowledged.drain(..).peekable();
+        while let Some(content) = acknowledged.next() {
             match content {
                 Content::Ack { largest } => self.received.forget_below(largest),
                 Content::SizeProbe { size } => {
@@ -504,9 +505,21 @@ impl Connection {
                     }
                 }
                 Content::Crypto { .. } | Content::HandshakeDone => {}
+                Content::Placed { stream, offset, len } => {
+                    // Packets in a row carry pieces of a file in a row.
+                    let mut end = offset + u64::from(len);
+                    while let Some(Content::Placed { len, .. }) = acknowledged.next_if(|next| {
+                        matches!(*next, Content::Placed { stream: other, offset, .. }
+                            if other == stream && offset == end)
+                    }) {
+                        end += u64::from(len);
+                    }
+                    self.streams.placed_acknowledged(stream, offset..end);
+                }
                 _ => self.streams.acknowledged(content),
             }
         }
+        drop(acknowledged);
         for content in outcome.lost.drain(..) {
             match content {
                 Content::Crypto { level, offset, len } => {

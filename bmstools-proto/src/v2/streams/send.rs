@@ -3,6 +3,8 @@
 mod ordered;
 mod placed;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use self::ordered::Ordered;
@@ -205,6 +207,7 @@ impl Send {
 
     /// Writes one frame into `buffer`, with up to `credit` bytes that were not sent
     /// before. `None` where there is nothing to send or too little room.
+    #[inline]
     pub(super) fn emit(
         &mut self,
         stream: StreamId,
@@ -272,30 +275,38 @@ impl Send {
         }
     }
 
-    /// Whether the direction came to its end with this.
+    /// Whether the direction came to its end with this, which is not placed data.
     pub(super) fn acknowledge(&mut self, content: Content) -> bool {
         match (content, &mut self.data) {
             (Content::Stream { offset, len, end, .. }, Data::Ordered(data)) => {
                 data.acknowledge(offset..offset + u64::from(len));
                 self.end_acknowledged(end);
             }
-            (Content::Placed { offset, len, .. }, Data::Placed(data)) => {
-                data.acknowledge(offset..offset + u64::from(len));
-            }
             (Content::PlacedEnd { .. }, Data::Placed(_)) => self.end_acknowledged(true),
             _ => return false,
         }
+        self.ends()
+    }
+
+    /// Whether the direction came to its end with these bytes.
+    pub(super) fn placed_acknowledged(&mut self, range: Range<u64>) -> bool {
+        let Data::Placed(data) = &mut self.data else { return false };
+        data.acknowledge(range);
+        self.ends()
+    }
+
+    fn ends(&mut self) -> bool {
         let all = match &self.data {
             Data::None => false,
             Data::Ordered(data) => data.all_acknowledged(),
             Data::Placed(data) => data.all_acknowledged(),
         };
-        if all && self.state == (State::Finished { end: End::Acknowledged }) {
+        let ends = all && self.state == (State::Finished { end: End::Acknowledged });
+        if ends {
             self.state = State::Over;
             self.data = Data::None;
-            return true;
         }
-        false
+        ends
     }
 
     fn end_acknowledged(&mut self, end: bool) {

@@ -1,9 +1,11 @@
 //! Frames for the peer, and what became of them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::super::frame::Frame;
 use super::super::recovery::{Content, Contents};
+use super::send::Send;
 use super::session::Session;
 use super::stream::Stream;
 use super::{StreamEvent, StreamId, Streams};
@@ -84,18 +86,33 @@ impl Streams {
 
     /// A packet with this content was acknowledged.
     pub(crate) fn acknowledged(&mut self, content: Content) {
+        if let Content::Placed { stream, offset, len } = content {
+            return self.placed_acknowledged(stream, offset..offset + u64::from(len));
+        }
         let Some(id) = stream_of(content) else { return };
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        match content {
-            Content::ResetStream { .. } => stream.send.reset_acknowledged(),
-            Content::Stream { .. } | Content::Placed { .. } | Content::PlacedEnd { .. } => {
-                if stream.send.acknowledge(content) {
-                    self.session.events.push_back(StreamEvent::Finished(id));
-                } else if stream.send.take_writable(self.session.send_buffer) {
-                    self.session.events.push_back(StreamEvent::Writable(id));
-                }
+        self.sent(id, |send| match content {
+            Content::ResetStream { .. } => {
+                send.reset_acknowledged();
+                false
             }
-            _ => return,
+            Content::Stream { .. } | Content::PlacedEnd { .. } => send.acknowledge(content),
+            _ => false,
+        });
+    }
+
+    /// All packets with placed data of this range were acknowledged.
+    pub(crate) fn placed_acknowledged(&mut self, id: StreamId, range: Range<u64>) {
+        self.sent(id, |send| send.placed_acknowledged(range));
+    }
+
+    /// Something of a stream's was acknowledged, which `note` notes; it tells whether the
+    /// direction came to its end with it.
+    fn sent(&mut self, id: StreamId, note: impl FnOnce(&mut Send) -> bool) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if note(&mut stream.send) {
+            self.session.events.push_back(StreamEvent::Finished(id));
+        } else if stream.send.take_writable(self.session.send_buffer) {
+            self.session.events.push_back(StreamEvent::Writable(id));
         }
         if self.session.settle(id, stream) {
             self.streams.remove(&id);
