@@ -101,9 +101,7 @@ async fn answer(shared: Arc<Shared>, session: Session, mut send: SendStream, mut
 /// Answers with a failure and nothing else.
 async fn refuse(send: &mut SendStream, failure: Failure) {
     // Where it cannot be sent, nobody waits for it.
-    if send.send(&Answer::<()>::Failed(failure)).await.is_ok() {
-        send.finish();
-    }
+    let _ = send.send_last(&Answer::<()>::Failed(failure)).await;
 }
 
 fn unknown() -> Failure {

@@ -126,8 +126,7 @@ pub(crate) async fn receive(
 /// Says that nothing is taken, and why.
 pub(crate) async fn refuse(send: &mut SendStream, failure: &Failure) {
     // Where it cannot be sent, nobody waits for it.
-    if send.send(&ToSender::Refused(failure.clone())).await.is_ok() {
-        send.finish();
+    if send.send_last(&ToSender::Refused(failure.clone())).await.is_ok() {
         let _ = timeout(FAREWELL, send.acknowledged()).await;
     }
 }

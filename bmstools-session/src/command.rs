@@ -33,6 +33,14 @@ pub(crate) enum Command {
 /// Where a session that was asked for goes.
 pub(crate) type ConnectReply = oneshot::Sender<Result<Session, CloseReason>>;
 
+impl Command {
+    /// Whether the loop is to do it soon. What is not waits for the loop's next turn,
+    /// whatever that is for: nothing is sent for it, and nobody waits for it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Stream(_, _, StreamCommand::Priority(_) | StreamCommand::SendDropped))
+    }
+}
+
 /// A command to a session.
 pub(crate) enum SessionCommand {
     /// Open a stream, as soon as the peer allows it.
@@ -53,6 +61,8 @@ pub(crate) enum StreamCommand {
     Write(Bytes),
     /// Placed data.
     Place(u64, Bytes),
+    /// Ordered data, behind which nothing follows.
+    Last(Bytes),
     /// Nothing follows.
     Finish,
     /// Give our direction up.

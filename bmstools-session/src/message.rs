@@ -16,6 +16,15 @@ impl SendStream {
     pub async fn send<M: Encode<()>>(&mut self, message: &M) -> Result<(), SessionError> {
         self.write(encode(message)?).await
     }
+
+    /// One message, behind which nothing follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_last<M: Encode<()>>(&mut self, message: &M) -> Result<(), SessionError> {
+        self.write_last(encode(message)?).await
+    }
 }
 
 impl RecvStream {

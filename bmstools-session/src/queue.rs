@@ -17,6 +17,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     commands: Vec<Command>,
+    /// Whether the loop was woken for one of them: it takes all that follow along.
+    is_woken: bool,
     is_closed: bool,
 }
 
@@ -26,7 +28,7 @@ impl Queue {
     }
 
     /// Queues a command, or drops it where the hub is gone. Wakes the loop for the
-    /// first: it takes all that follow along.
+    /// first that is urgent.
     pub(crate) fn push(&self, command: Command) {
         let mut waiting = lock(&self.waiting);
         if waiting.is_closed {
@@ -34,17 +36,20 @@ impl Queue {
             drop(command);
             return;
         }
-        let is_first = waiting.commands.is_empty();
+        let wakes = command.is_urgent() && !waiting.is_woken;
+        waiting.is_woken |= wakes;
         waiting.commands.push(command);
         drop(waiting);
-        if is_first {
+        if wakes {
             self.waker.wake();
         }
     }
 
     /// Swaps all that wait into `commands`, which is empty.
     pub(crate) fn take(&self, commands: &mut Vec<Command>) {
-        std::mem::swap(&mut lock(&self.waiting).commands, commands);
+        let mut waiting = lock(&self.waiting);
+        waiting.is_woken = false;
+        std::mem::swap(&mut waiting.commands, commands);
     }
 
     /// Takes no more, and drops what waits.

@@ -32,6 +32,17 @@ pub struct Impairments {
     pub corruption: f64,
     /// How long every frame takes.
     pub delay: Duration,
+    /// How much it carries; as much as comes where this is nothing.
+    pub rate: Option<Rate>,
+}
+
+/// What a cable carries each way, and what waits in front of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Bytes of whole frames a second.
+    pub bytes_per_second: u64,
+    /// Frames that wait; those that come on top are dropped.
+    pub queue: usize,
 }
 
 /// What a relay did.
@@ -49,6 +60,8 @@ pub struct Counts {
     pub reordered: u64,
     /// Frames that were changed.
     pub corrupted: u64,
+    /// Frames for which there was no room in front of the cable.
+    pub dropped: u64,
 }
 
 /// A host beside a relay.
@@ -188,7 +201,7 @@ impl Drop for Relay {
 struct Shared {
     impairments: Mutex<Impairments>,
     stop: AtomicBool,
-    numbers: [AtomicU64; 6],
+    numbers: [AtomicU64; 7],
     /// Frames with the side that they came from, where they are kept.
     recorded: Mutex<Option<Sided>>,
     /// Frames with the side that they are for.
@@ -209,6 +222,7 @@ enum Number {
     Duplicated,
     Reordered,
     Corrupted,
+    Dropped,
 }
 
 impl Shared {
@@ -217,9 +231,9 @@ impl Shared {
     }
 
     fn counts(&self) -> Counts {
-        let [received, forwarded, lost, duplicated, reordered, corrupted] =
-            [0, 1, 2, 3, 4, 5].map(|i| self.numbers[i].load(Ordering::Relaxed));
-        Counts { received, forwarded, lost, duplicated, reordered, corrupted }
+        let [received, forwarded, lost, duplicated, reordered, corrupted, dropped] =
+            [0, 1, 2, 3, 4, 5, 6].map(|i| self.numbers[i].load(Ordering::Relaxed));
+        Counts { received, forwarded, lost, duplicated, reordered, corrupted, dropped }
     }
 }
 
@@ -229,10 +243,32 @@ type Sided = Vec<(usize, Vec<u8>)>;
 /// A frame on its way: due then, in the order of arrival, to that tap.
 type Due = Reverse<(Instant, u64, usize, Vec<u8>)>;
 
+/// One way through the cable.
+#[derive(Clone, Copy)]
+struct Way {
+    /// When the last frame that waits is through.
+    free_at: Instant,
+    waiting: usize,
+}
+
+impl Way {
+    /// When a frame that comes now is through; `None` where there is no room for it.
+    fn pass(&mut self, rate: Option<Rate>, len: usize, now: Instant) -> Option<Instant> {
+        let Some(rate) = rate else { return Some(now) };
+        if self.waiting >= rate.queue {
+            return None;
+        }
+        let takes = Duration::from_secs_f64(len as f64 / rate.bytes_per_second as f64);
+        self.free_at = self.free_at.max(now) + takes;
+        Some(self.free_at)
+    }
+}
+
 fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut queue: BinaryHeap<Due> = BinaryHeap::new();
     let mut number = 0;
+    let mut ways = [Way { free_at: Instant::now(), waiting: 0 }; 2];
     while !shared.stop.load(Ordering::Relaxed) {
         let impairments = *lock(&shared.impairments);
         let injected = std::mem::take(&mut *lock(&shared.injected));
@@ -249,15 +285,22 @@ fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
                 if let Some(recorded) = lock(&shared.recorded).as_mut() {
                     recorded.push((from, frame.clone()));
                 }
-                for due in fate(&impairments, &mut random, &mut frame, now, shared) {
+                let to = 1 - from;
+                let Some(through) = ways[to].pass(impairments.rate, frame.len(), now) else {
+                    shared.count(Number::Dropped);
+                    continue;
+                };
+                for due in fate(&impairments, &mut random, &mut frame, through, shared) {
                     number += 1;
-                    queue.push(Reverse((due, number, 1 - from, frame.clone())));
+                    ways[to].waiting += 1;
+                    queue.push(Reverse((due, number, to, frame.clone())));
                 }
             }
         }
         let now = Instant::now();
         while queue.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
             if let Some(Reverse((_, _, to, frame))) = queue.pop() {
+                ways[to].waiting -= 1;
                 taps[to].send_bytes(&frame)?;
                 shared.count(Number::Forwarded);
                 if to == 1 {
@@ -274,12 +317,12 @@ fn forward(taps: &[Tap], shared: &Shared, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// When copies of a frame go on: none, one or two times.
+/// When copies of a frame that is through at `through` go on: none, one or two times.
 fn fate(
     impairments: &Impairments,
     random: &mut StdRng,
     frame: &mut [u8],
-    now: Instant,
+    through: Instant,
     shared: &Shared,
 ) -> Vec<Instant> {
     if random.gen_bool(impairments.loss) {
@@ -290,10 +333,10 @@ fn fate(
         shared.count(Number::Corrupted);
         frame[random.gen_range(14..frame.len())] ^= random.gen_range(1..=255);
     }
-    let mut due = vec![now + impairments.delay];
+    let mut due = vec![through + impairments.delay];
     if random.gen_bool(impairments.duplication) {
         shared.count(Number::Duplicated);
-        due.push(now + impairments.delay);
+        due.push(through + impairments.delay);
     }
     if random.gen_bool(impairments.reordering) {
         shared.count(Number::Reordered);

@@ -53,7 +53,12 @@ fn open_sessions(agent: &mut Agent) -> Result<u64> {
 }
 
 fn a_killed_operator_leaves_no_file_and_no_session(link: Link) -> Result<()> {
-    let (bed, mut agent) = Testbed::serving(link)?;
+    let bed = Testbed::new(link)?;
+    // It may be killed between two messages, when there is nothing that its session
+    // could wait for but a request.
+    let config = bed.path("agent.toml");
+    fs::write(&config, "[sessions]\nidle_timeout = 30\n")?;
+    let mut agent = bed.agent_command()?.config(&config).start()?;
     let mut push = long_push(&bed, &bed.operator())?;
     push.signal(Signal::KILL)?;
     push.wait(Duration::from_secs(5))?;

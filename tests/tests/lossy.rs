@@ -24,6 +24,7 @@ const BAD: Impairments = Impairments {
     reordering: 0.1,
     corruption: 0.0,
     delay: Duration::ZERO,
+    rate: None,
 };
 
 fn a_push_over_a_bad_cable_is_exact(link: Link) -> Result<()> {

@@ -42,11 +42,8 @@ pub(crate) async fn serve(
     send.set_priority(CONTROL_PRIORITY);
     if request.detach {
         match jobs::start(&shared, request).await {
-            Ok(started) => {
-                if send.send(&Answer::Done(started)).await.is_ok() {
-                    send.finish();
-                }
-            }
+            // Nobody waits for it where this fails.
+            Ok(started) => drop(send.send_last(&Answer::Done(started)).await),
             Err(failure) => refuse(&mut send, failure).await,
         }
         return;
@@ -116,9 +113,7 @@ impl Running {
             exited.why = Some(HELD.into());
         }
         // Nobody waits for it where this fails.
-        if send.send(&exited).await.is_ok() {
-            send.finish();
-        }
+        let _ = send.send_last(&exited).await;
     }
 }
 
@@ -274,8 +269,7 @@ async fn launch(request: Exec, ends: Vec<OwnedFd>, session: &Session) -> Result<
     let leader = Leader::new(child).map_err(|error| cannot("watch the command", &error))?;
     let program = Program::from(request);
     tokio::select! {
-        begun = launch::begin_apart::<()>(socket, program, ends) => begun?,
-        // Dropping the helper ends the other branch, on its thread.
+        begun = launch::begin::<()>(socket, &program, ends) => begun?,
         reason = session.closed() => return Err(failure(FailureCode::Other, reason.to_string())),
     }
     Ok(leader)

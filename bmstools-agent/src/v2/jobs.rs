@@ -53,7 +53,7 @@ pub(crate) async fn start(shared: &Shared, request: Exec) -> Result<Started, Fai
     };
     let begun = match launch::helper(launch::KEEPER) {
         Ok((mut child, socket)) => {
-            let begun = launch::begin_apart::<Started>(socket, task, Vec::new()).await;
+            let begun = launch::begin::<Started>(socket, &task, Vec::new()).await;
             if begun.is_err() {
                 // Its command goes with it.
                 let _ = child.kill();

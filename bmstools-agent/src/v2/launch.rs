@@ -16,7 +16,6 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use bmstools_proto::v2::message::exec::{Exec, Variable};
@@ -25,7 +24,8 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::stdin;
-use tokio::sync::oneshot;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use super::jobs::keeper;
 use crate::v2::failure;
@@ -111,36 +111,40 @@ pub(crate) fn helper(name: &str) -> Result<(Child, UnixStream), Failure> {
     Ok((child, ours))
 }
 
-/// As [`begin`], without blocking the task that calls it, and whatever hangs on the
-/// threads that may block.
-pub(crate) async fn begin_apart<T>(
-    socket: UnixStream,
-    task: impl Encode<()> + Send + 'static,
-    descriptors: Vec<OwnedFd>,
-) -> Result<T, Failure>
-where
-    T: for<'b> Decode<'b, ()> + Send + 'static,
-{
-    let (sender, receiver) = oneshot::channel();
-    let work = move || {
-        let begun = begin(&socket, &task, &descriptors);
-        // Before anybody looks whether the command still holds its own.
-        drop(descriptors);
-        drop(sender.send(begun));
-    };
-    thread::Builder::new()
-        .name("launch".into())
-        .spawn(work)
-        .map_err(|error| cannot("start a thread", &error))?;
-    receiver.await.unwrap_or_else(|_| Err(failure(FailureCode::Other, "the start was cut off")))
-}
-
-/// Lets a helper begin, and waits until it has become the command or failed. Blocks.
+/// Lets a helper begin, and waits until it has become the command or failed.
 ///
 /// # Errors
 ///
 /// Where it failed; its words. It has ended then, or is about to.
-pub(crate) fn begin<T>(
+pub(crate) async fn begin<T>(
+    socket: UnixStream,
+    task: &impl Encode<()>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, Failure>
+where
+    T: for<'b> Decode<'b, ()>,
+{
+    let exchange = async {
+        socket.set_nonblocking(true)?;
+        let mut socket = tokio::net::UnixStream::from_std(socket)?;
+        let body = socket::announce(&socket, task, &descriptors)?;
+        // Before anybody looks whether the command still holds its own.
+        drop(descriptors);
+        socket.write_all(&body).await?;
+        let mut answers = Vec::new();
+        socket.take(socket::LONGEST as u64).read_to_end(&mut answers).await?;
+        Ok(answers)
+    };
+    let answers = timeout(START_LIMIT, exchange).await.unwrap_or_else(|error| Err(error.into()));
+    answered(answers)
+}
+
+/// As [`begin`], outside of a runtime. Blocks.
+///
+/// # Errors
+///
+/// As [`begin`].
+pub(crate) fn begin_blocking<T>(
     socket: &UnixStream,
     task: &impl Encode<()>,
     descriptors: &[OwnedFd],
@@ -148,16 +152,26 @@ pub(crate) fn begin<T>(
 where
     T: for<'b> Decode<'b, ()>,
 {
-    let broken = |error: &io::Error| cannot("hand a command over", error);
-    socket.set_read_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
-    socket.set_write_timeout(Some(START_LIMIT)).map_err(|error| broken(&error))?;
-    socket::send(socket, task, descriptors).map_err(|error| broken(&error))?;
-    let answers = socket::receive_all(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => failure(
+    let exchange = || {
+        socket.set_read_timeout(Some(START_LIMIT))?;
+        socket.set_write_timeout(Some(START_LIMIT))?;
+        socket::send(socket, task, descriptors)?;
+        socket::receive_all(socket)
+    };
+    answered(exchange())
+}
+
+/// What a helper's answers say.
+fn answered<T>(answers: io::Result<Vec<u8>>) -> Result<T, Failure>
+where
+    T: for<'b> Decode<'b, ()>,
+{
+    let answers = answers.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failure(
             FailureCode::TimedOut,
             format!("the command did not start within {} s", START_LIMIT.as_secs()),
         ),
-        _ => broken(&error),
+        _ => cannot("hand a command over", &error),
     })?;
     let mut decoder = minicbor::Decoder::new(&answers);
     let mut done = None;

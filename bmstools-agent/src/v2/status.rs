@@ -30,9 +30,8 @@ pub(crate) async fn serve(shared: &Shared, _request: StatusRequest, mut send: Se
         // The agent is ending, and nobody gets to see this.
         Err(_) => return,
     }
-    if send.send(&Answer::Done(status)).await.is_ok() {
-        send.finish();
-    }
+    // Where it cannot be sent, nobody waits for it.
+    let _ = send.send_last(&Answer::Done(status)).await;
 }
 
 /// What the agent and its system are, without what is counted.

@@ -155,6 +155,10 @@ impl Hub {
                 let done = self.endpoint.write_at(now, id, at, offset, data);
                 self.written(now, id, at, done);
             }
+            StreamCommand::Last(data) => {
+                self.stream_command(now, id, at, StreamCommand::Write(data));
+                self.stream_command(now, id, at, StreamCommand::Finish);
+            }
             StreamCommand::Finish => {
                 let _ = self.endpoint.finish(now, id, at);
             }

@@ -88,6 +88,18 @@ impl SendStream {
         Ok(())
     }
 
+    /// The same as [`write`](Self::write) and [`finish`](Self::finish), in as few frames.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn write_last(&mut self, data: Bytes) -> Result<(), SessionError> {
+        self.room(data.len()).await?;
+        self.half.is_finished = true;
+        self.half.core.command(StreamCommand::Last(data));
+        Ok(())
+    }
+
     /// Ends the direction; what was written still arrives, as long as the session
     /// lives.
     pub fn finish(&mut self) {

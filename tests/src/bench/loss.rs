@@ -20,7 +20,7 @@ use crate::relay::Impairments;
 ///
 /// Where a signal came, or the hosts cannot be made.
 pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
-    let stage = Stage::with_relay()?;
+    let stage = Stage::with_relay(Impairments::default())?;
     let ssh = Server::start(&stage)?;
     let mib = context.choose(32, 8);
     let sizes = Sizes { warm_up: MIB, measured: mib * MIB, slow: mib * MIB };

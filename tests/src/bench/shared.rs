@@ -1,6 +1,7 @@
 //! A cable that a push shares with a TCP flow.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::tools::IPERF3;
 use crate::Link;
 use crate::memory::MIB;
 use crate::process::Process;
+use crate::relay::{Impairments, Rate};
 
 /// Measures a push and a TCP flow, each alone and both at once.
 ///
@@ -25,51 +27,32 @@ use crate::process::Process;
 ///
 /// Where a signal came, or the hosts cannot be made.
 pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
-    let stage = &Stage::with_relay()?;
+    let cable = Impairments { rate: Some(CABLE), ..Impairments::default() };
+    let stage = &Stage::with_relay(cable)?;
     let bytes = context.choose(256, 64) * MIB;
-    let both: RefCell<Option<[Run; 2]>> = RefCell::new(None);
-    // Both rows are of the same runs.
-    let of_both = |side: usize| {
-        let kept = both.take();
-        let runs = match kept {
-            Some(runs) => runs,
-            None => {
-                let runs = flow_at_once(context, stage, bytes)?;
-                both.replace(Some(runs.clone()));
-                runs
-            }
+    let short = |turn: Turn| if turn == Turn::WarmUp { bytes / 8 } else { bytes };
+    let alone = Contestant::new("v2-alone", |turn| push_alone(context, stage, short(turn)));
+    let mut contestants = vec![alone.note("a push over AF_XDP, nothing beside it")];
+    let missing = IPERF3.missing();
+    for tcp in [Tcp { name: "cubic", point: "CUBIC" }, Tcp { name: "bbr", point: "BBR" }] {
+        let missing = missing.clone().or_else(|| tcp.missing(stage));
+        let three = match missing {
+            Some(why) => NAMES.map(|name| Contestant::absent(name, why.clone())),
+            None => against(context, stage, tcp, bytes),
         };
-        runs.into_iter().nth(side).context("no such side")
-    };
-    let pair = [("v2-beside-tcp", OURS), ("tcp-beside-v2", OTHERS)].map(|(name, side)| {
-        Contestant::new(name, move |turn| match turn {
-            Turn::WarmUp => Ok(Run::default()),
-            Turn::Measured => of_both(side),
-        })
-    });
-    let alone = |turn: Turn| if turn == Turn::WarmUp { bytes / 8 } else { bytes };
-    let mut contestants = vec![
-        Contestant::new("v2-alone", |turn| push_alone(context, stage, alone(turn)))
-            .note("a push over AF_XDP, nothing beside it"),
-        Contestant::new("tcp-alone", |turn| tcp_alone(stage, context.choose(3, 1), turn))
-            .note("one TCP flow of iperf3, nothing beside it"),
-    ];
-    let notes = ["a push, the TCP flow beside it", "the TCP flow, the push beside it"];
-    contestants.extend(pair.into_iter().zip(notes).map(|(one, note)| one.note(note)));
-    if let Some(why) = IPERF3.missing() {
-        contestants.truncate(1);
-        let names = ["tcp-alone", "v2-beside-tcp", "tcp-beside-v2"];
-        contestants.extend(names.map(|name| Contestant::absent(name, why.clone())));
+        contestants.extend(three.map(|one| one.at(tcp.point, 0.0)));
     }
     let contest = Contest {
         id: "shared",
         title: "A push and a TCP flow on one link",
-        explanation: "Both go through the relay of the section on loss, which loses nothing here \
-                      and is the bottleneck: what each brings through it, counted by the relay in \
-                      whole frames towards the receiver, while both run. The TCP flow is there \
-                      first. Default NAPI, MTU 1500, TCP's congestion control as the machine has \
-                      it."
-        .to_owned(),
+        explanation: format!(
+            "A relay makes a cable of {} Mb/s each way, with room for {} frames in front of it, \
+             and counts what it carries of each towards the receiver while both run, in whole \
+             frames. The TCP flow is there first, with one congestion control or the other. \
+             Default NAPI, MTU 1500.",
+            CABLE.bytes_per_second * 8 / 1_000_000,
+            CABLE.queue
+        ),
         unit: Unit::GbitPerSecond,
         reference: "",
         rounds: context.choose(3, 2),
@@ -78,13 +61,68 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     Ok(contest.run(context, contestants)?.into_iter().collect())
 }
 
+/// A flow's congestion control.
+#[derive(Clone, Copy)]
+struct Tcp {
+    name: &'static str,
+    point: &'static str,
+}
+
+impl Tcp {
+    /// Why this kernel does not have it.
+    fn missing(self, stage: &Stage) -> Option<String> {
+        let mut command = stage.sender().command("cat");
+        command.arg("/proc/sys/net/ipv4/tcp_available_congestion_control");
+        let known = command.output().ok().map(|output| output.stdout).unwrap_or_default();
+        let known = String::from_utf8_lossy(&known).into_owned();
+        let is_there = known.split_whitespace().any(|name| name == self.name);
+        (!is_there).then(|| format!("this kernel has no {}: {}", self.point, known.trim()))
+    }
+}
+
+/// The flow alone, and a push and the flow at once.
+fn against<'a>(
+    context: &'a Context,
+    stage: &'a Stage,
+    tcp: Tcp,
+    bytes: u64,
+) -> [Contestant<'a>; 3] {
+    let both: Rc<RefCell<Option<[Run; 2]>>> = Rc::default();
+    // Both rows are of the same runs.
+    let of_both = move |side: usize| {
+        let both = Rc::clone(&both);
+        move |turn: Turn| {
+            if turn == Turn::WarmUp {
+                return Ok(Run::default());
+            }
+            let kept = both.take();
+            let runs = match kept {
+                Some(runs) => runs,
+                None => {
+                    let runs = flow_at_once(context, stage, tcp, bytes)?;
+                    both.replace(Some(runs.clone()));
+                    runs
+                }
+            };
+            runs.into_iter().nth(side).context("no such side")
+        }
+    };
+    let [alone, ours, theirs] = NAMES;
+    [
+        Contestant::new(alone, move |turn| tcp_alone(stage, tcp, context.choose(3, 1), turn))
+            .note("one TCP flow of iperf3, nothing beside it"),
+        Contestant::new(ours, of_both(OURS)).note("a push, the TCP flow beside it"),
+        Contestant::new(theirs, of_both(OTHERS)).note("the TCP flow, the push beside it"),
+    ]
+}
+
 fn push_alone(context: &Context, stage: &Stage, bytes: u64) -> Result<Run> {
     let [ours, _] = while_pushing(context, stage, bytes)?;
     Ok(ours)
 }
 
-fn tcp_alone(stage: &Stage, seconds: u64, turn: Turn) -> Result<Run> {
-    let _flow = start_flow(stage)?;
+fn tcp_alone(stage: &Stage, tcp: Tcp, seconds: u64, turn: Turn) -> Result<Run> {
+    let _flow = start_flow(stage, tcp)?;
     let lead = if turn == Turn::WarmUp { Duration::from_millis(200) } else { LEAD };
     thread::sleep(lead);
     let counted = Counted::begin(stage)?;
@@ -93,8 +131,8 @@ fn tcp_alone(stage: &Stage, seconds: u64, turn: Turn) -> Result<Run> {
     Ok(others)
 }
 
-fn flow_at_once(context: &Context, stage: &Stage, bytes: u64) -> Result<[Run; 2]> {
-    let mut flow = start_flow(stage)?;
+fn flow_at_once(context: &Context, stage: &Stage, tcp: Tcp, bytes: u64) -> Result<[Run; 2]> {
+    let mut flow = start_flow(stage, tcp)?;
     thread::sleep(LEAD);
     let runs = while_pushing(context, stage, bytes)?;
     for process in &mut flow {
@@ -122,13 +160,13 @@ fn while_pushing(context: &Context, stage: &Stage, bytes: u64) -> Result<[Run; 2
 }
 
 /// A server and a client, which run until they are dropped.
-fn start_flow(stage: &Stage) -> Result<[Process; 2]> {
+fn start_flow(stage: &Stage, tcp: Tcp) -> Result<[Process; 2]> {
     let mut server = stage.receiver().command("iperf3");
     server.args(["-s", "-1", "-B", RECEIVER_ADDRESS]);
     let server = cores::on(RECEIVER, || Process::start("iperf3 server", server))?;
     job::wait_until("iperf3 listens", || stage.is_listening(5201))?;
     let mut client = stage.sender().command("iperf3");
-    client.args(["-c", RECEIVER_ADDRESS, "-B", SENDER_ADDRESS, "-t", "600"]);
+    client.args(["-c", RECEIVER_ADDRESS, "-B", SENDER_ADDRESS, "-t", "600", "-C", tcp.name]);
     let client = cores::on(SENDER, || Process::start("iperf3 client", client))?;
     Ok([client, server])
 }
@@ -151,6 +189,10 @@ impl Counted {
     }
 }
 
+/// Less than half of what the relay can do: the cable is the bottleneck, not the
+/// processor. In front of it what a network card's ring holds.
+const CABLE: Rate = Rate { bytes_per_second: 62_500_000, queue: 256 };
+const NAMES: [&str; 3] = ["tcp-alone", "v2-beside-tcp", "tcp-beside-v2"];
 const OURS: usize = 0;
 const OTHERS: usize = 1;
 /// Until a TCP flow has found its rate.

@@ -56,13 +56,13 @@ impl Stage {
         Self::with(Testbed::with(Link::Xdp, options)?, napi, mtu)
     }
 
-    /// Two hosts with a bad cable between them.
+    /// Two hosts with a cable between them that does this to frames.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub(crate) fn with_relay() -> Result<Self> {
-        let bed = Testbed::with_relay(Link::Xdp, Impairments::default(), 1)?;
+    pub(crate) fn with_relay(impairments: Impairments) -> Result<Self> {
+        let bed = Testbed::with_relay(Link::Xdp, impairments, 1)?;
         let stage = Self::with(bed, Napi::Default, PairOptions::default().mtu)?;
         // The relay takes frames up as they are, and TCP's checksums would
         // otherwise be left to hardware that does not exist.

@@ -71,10 +71,14 @@ fn loss(section: &Section) -> Vec<String> {
 }
 
 fn shared(section: &Section) -> Vec<String> {
-    let [ours, theirs] = ["v2-beside-tcp", "tcp-beside-v2"].map(|name| median(section, name, ""));
-    let (Some(ours), Some(theirs)) = (ours, theirs) else { return Vec::new() };
-    let all = ours + theirs;
-    vec![format!("of what both get, v2 gets {:.2} and TCP {:.2}", ours / all, theirs / all)]
+    let ours = section.rows.iter().filter(|row| row.name == "v2-beside-tcp");
+    let shares = ours.filter_map(|row| {
+        let ours = value(row)?;
+        let all = ours + median(section, "tcp-beside-v2", &row.point)?;
+        let (ours, theirs) = (ours / all, 1.0 - ours / all);
+        Some(format!("of what both get, v2 gets {ours:.2} and TCP ({}) {theirs:.2}", row.point))
+    });
+    shares.collect()
 }
 
 fn size(section: &Section) -> Vec<String> {
@@ -183,9 +187,10 @@ mod tests {
 
     #[test]
     fn shares_need_both_of_their_rows() {
-        let ours = row("v2-beside-tcp", "", 1.0, 1.0);
+        let ours = row("v2-beside-tcp", "BBR", 1.0, 1.0);
         assert_eq!(sentence(&section("shared", vec![ours.clone()])), None);
-        let both = vec![ours, row("tcp-beside-v2", "", 3.0, 1.0)];
-        assert!(sentence(&section("shared", both)).unwrap().contains("v2 gets 0.25 and TCP 0.75"));
+        let both = vec![ours, row("tcp-beside-v2", "BBR", 3.0, 1.0)];
+        let said = sentence(&section("shared", both)).unwrap();
+        assert!(said.contains("v2 gets 0.25 and TCP (BBR) 0.75"), "{said}");
     }
 }

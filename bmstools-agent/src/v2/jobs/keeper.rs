@@ -94,7 +94,7 @@ impl Keeper {
         let null = OwnedFd::from(File::open("/dev/null").map_err(fails)?);
         dup2_stdin(&null).map_err(|error| fails(error.into()))?;
         let (child, socket) = launch::helper(launch::CHILD)?;
-        launch::begin::<()>(&socket, &program, &[null, to_output, to_errors])?;
+        launch::begin_blocking::<()>(&socket, &program, &[null, to_output, to_errors])?;
         let pid = id(&child).map_err(fails)?;
         let end = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| fails(error.into()))?;
         job.pid = child.id();

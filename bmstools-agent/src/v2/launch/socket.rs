@@ -13,12 +13,23 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Sends `message` with `descriptors`, three at most.
+/// Sends `message` with `descriptors`, three at most. Blocks.
 pub(crate) fn send(
     mut socket: &UnixStream,
     message: &impl Encode<()>,
     descriptors: &[OwnedFd],
 ) -> io::Result<()> {
+    let body = announce(socket, message, descriptors)?;
+    socket.write_all(&body)
+}
+
+/// Sends the length of `message` with `descriptors`, three at most, as the first bytes
+/// on the socket: this does not block. Returns what is to follow.
+pub(crate) fn announce(
+    socket: impl AsFd,
+    message: &impl Encode<()>,
+    descriptors: &[OwnedFd],
+) -> io::Result<Vec<u8>> {
     let body = minicbor::to_vec(message).map_err(|_| io::ErrorKind::InvalidData)?;
     let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidData)?.to_be_bytes();
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -29,9 +40,9 @@ pub(crate) fn send(
     }
     // Four bytes into an empty socket: they go whole or not at all.
     retry_on_intr(|| {
-        sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)
+        sendmsg(&socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)
     })?;
-    socket.write_all(&body)
+    Ok(body)
 }
 
 /// Receives a message with its descriptors.
@@ -81,7 +92,7 @@ pub(crate) fn receive_all(socket: &UnixStream) -> io::Result<Vec<u8>> {
 /// Standard input, output and error.
 const MAX_DESCRIPTORS: usize = 3;
 /// A request's contents and a little.
-const LONGEST: usize = MAX_MESSAGE + 4096;
+pub(crate) const LONGEST: usize = MAX_MESSAGE + 4096;
 
 #[cfg(test)]
 mod tests {

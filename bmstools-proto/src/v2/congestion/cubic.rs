@@ -7,6 +7,8 @@ use super::{Acked, Controller, INITIAL_WINDOW, MAX_WINDOW, MIN_WINDOW, rate};
 
 #[derive(Clone, Debug)]
 pub(super) struct Cubic {
+    /// The part of the window that a reduction leaves (beta_cubic).
+    beta: f64,
     frame_size: u64,
     window: u64,
     slow_start_threshold: u64,
@@ -41,8 +43,9 @@ struct Before {
 }
 
 impl Cubic {
-    pub(super) fn new(frame_size: u64) -> Self {
+    pub(super) fn new(frame_size: u64, beta: f64) -> Self {
         Self {
+            beta,
             frame_size,
             window: INITIAL_WINDOW * frame_size,
             slow_start_threshold: u64::MAX,
@@ -99,8 +102,9 @@ impl Cubic {
     fn reduce(&mut self, now: Instant) {
         let window = self.window as f64;
         // Fast convergence: what another flow wants is given up sooner.
-        self.last_max = if window < self.last_max { window * (1.0 + BETA) / 2.0 } else { window };
-        self.window = ((window * BETA) as u64).max(self.min_window());
+        self.last_max =
+            if window < self.last_max { window * (1.0 + self.beta) / 2.0 } else { window };
+        self.window = ((window * self.beta) as u64).max(self.min_window());
         self.slow_start_threshold = self.window;
         self.recovery_start = Some(now);
         self.epoch = None;
@@ -189,6 +193,6 @@ impl Controller for Cubic {
 
 /// RFC 9438, section 5.
 const C: f64 = 0.4;
-const BETA: f64 = 0.7;
+pub(super) const BETA: f64 = 0.7;
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 const IDLE: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::cubic::Cubic;
+use super::cubic::{BETA, Cubic};
 use super::simulation::{FRAME, Link, Simulation};
 use super::{Controller, new};
 
@@ -13,7 +13,7 @@ fn ms(n: u64) -> Duration {
 }
 
 fn tcp() -> Box<dyn Controller> {
-    Box::new(Cubic::new(FRAME))
+    Box::new(Cubic::new(FRAME, BETA))
 }
 
 /// Megabits a second and frames of queue.
