@@ -1,6 +1,5 @@
 //! What is sent, and where it arrives: files that live in memory.
 
-use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use crate::{data, interrupt};
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: TempDir,
-    touch: RefCell<Vec<u8>>,
+    touch: Vec<u8>,
 }
 
 impl Files {
@@ -26,7 +25,7 @@ impl Files {
     /// Where no place has the room.
     pub(crate) fn new(bytes: u64) -> Result<Self> {
         let directory = memory::directory("bmstools-bench-", bytes)?;
-        Ok(Self { directory, touch: RefCell::new(vec![1; MIB as usize]) })
+        Ok(Self { directory, touch: vec![1; PIECE as usize] })
     }
 
     /// A path in the directory.
@@ -85,9 +84,13 @@ impl Files {
         Ok(directory)
     }
 
-    /// A path where nothing is, for `bytes` to arrive at. Their memory has been
-    /// used a moment ago: the first use of memory may be slow, where a host gives
-    /// it to this machine only then, and is nobody's merit.
+    /// A path where nothing is, for `bytes` to arrive at. There is free memory for them
+    /// that this machine has: the first use of memory may be slow, where a host gives it
+    /// only then, and is nobody's merit.
+    ///
+    /// A host takes memory back that has been free for a moment, in pieces of megabytes.
+    /// So the memory is used, and given back but for a page in between here and there:
+    /// what is free then is in pieces that no host wants.
     ///
     /// # Errors
     ///
@@ -95,18 +98,22 @@ impl Files {
     pub(crate) fn destination(&self, name: &str, bytes: u64) -> Result<PathBuf> {
         let path = self.path(&format!("arrived-{name}"));
         remove(&path)?;
-        let block = self.touch.borrow();
+        let used = &self.touch;
+        let (kept, keeping) = (self.path("kept"), self.path("keeping"));
         let mut file = File::create(&path)?;
+        let mut pages = File::create(&keeping)?;
         let mut left = bytes;
         while left > 0 {
             interrupt::check()?;
-            let len = left.min(MIB);
-            file.write_all(&block[..len as usize])
+            let len = left.min(PIECE);
+            file.write_all(&used[..len as usize])
+                .and_then(|()| pages.write_all(&used[..PAGE]))
                 .with_context(|| format!("no room for {} MiB", bytes / MIB))?;
             left -= len;
         }
-        drop(file);
+        drop((file, pages));
         remove(&path)?;
+        fs::rename(&keeping, &kept)?;
         Ok(path)
     }
 
@@ -148,6 +155,9 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("cannot remove {}", path.display()))
 }
 
+/// Memory that is free in one piece at most, and the page between two pieces.
+const PIECE: u64 = 64 << 10;
+const PAGE: usize = 4096;
 /// Files up to this length are compared byte for byte whenever they arrive.
 const SHORT: u64 = 64 * MIB;
 
