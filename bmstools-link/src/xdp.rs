@@ -74,7 +74,7 @@ impl XdpPort {
         let count = receive_queues(interface);
         for index in 0..count {
             let sizes = Sizes::of_queue(index, count);
-            let queue = match Queue::open(interface.index, index, &sizes, copy) {
+            let queue = match Queue::open(interface, index, &sizes, copy) {
                 Ok(queue) => queue,
                 // The count is a guess where the driver does not tell it.
                 Err(QueueError::NoSuchQueue) if index > 0 => break,

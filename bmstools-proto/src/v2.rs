@@ -9,6 +9,7 @@ mod config;
 mod congestion;
 mod connection;
 mod cookie;
+mod credit;
 mod crypto_stream;
 mod endpoint;
 mod frame;

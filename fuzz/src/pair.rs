@@ -211,7 +211,6 @@ impl Pair {
             4 => endpoint.reset(now, session, stream, u32::from(what)),
             5 => endpoint.stop(now, session, stream, u32::from(what)),
             6 => endpoint.set_priority(session, stream, what),
-            7 => endpoint.set_credit(session, u32::from(input.u8())),
             8 if input.u8() == 0 => endpoint.close(now, session, 0, "done"),
             9 => endpoint.set_rate(session, Some(u64::from(input.u16()) << 8)),
             _ => node.consume(now),

@@ -2,7 +2,7 @@
 //!
 //! It takes them in turn, so that each is written when all others have been. As many as
 //! the sockets may ever need do not fit the processor's cache, and every frame is then
-//! fetched from memory, twice: a fifth of the rate. As many as are under way do.
+//! fetched from memory, twice: a third of the rate. As many as are under way do.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,10 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// Few of `all` frames, until that is too few.
-    pub(super) fn least(all: usize) -> Self {
-        Self::from(all.min(LEAST), all)
+    /// Few of `all` frames of up to `mtu` bytes, until that is too few.
+    pub(super) fn least(all: usize, mtu: usize) -> Self {
+        let least = (LEAST_BYTES / mtu.max(1)).clamp(LEAST, MOST_AT_REST).next_power_of_two();
+        Self::from(all.min(least), all)
     }
 
     /// All frames, always.
@@ -71,8 +72,12 @@ impl Level {
     }
 }
 
-/// Frames at least: more than a sender has under way where nothing waits.
-const LEAST: usize = 1024;
+/// Bytes at least: more than a sender has under way over a short path, and with what the
+/// kernel copies them from no more than a core's cache holds.
+const LEAST_BYTES: usize = 750_000;
+/// Frames at least, and where nothing is dropped at most.
+const LEAST: usize = 64;
+const MOST_AT_REST: usize = 1024;
 /// Full batches of frames between looks at the drops, which are a system call.
 const CHECK_EVERY: u32 = 4;
 /// Time without drops after which fewer frames are tried.
@@ -89,14 +94,14 @@ mod tests {
 
     #[test]
     fn drops_double_it_and_a_time_without_halves_it() {
-        let (mut level, start) = (Level::least(4096), now());
-        assert_eq!(level.frames(), 1024);
+        let (mut level, start) = (Level::least(4096, 1500), now());
+        assert_eq!(level.frames(), 512);
         level.check(start, 0);
+        assert_eq!(level.frames(), 512);
+        level.check(start, 3);
         assert_eq!(level.frames(), 1024);
         level.check(start, 3);
-        assert_eq!(level.frames(), 2048);
-        level.check(start, 3);
-        assert_eq!(level.frames(), 2048);
+        assert_eq!(level.frames(), 1024);
         for drops in 4..9 {
             level.check(start, drops);
         }
@@ -106,12 +111,19 @@ mod tests {
         for period in 1..9 {
             level.check(start + (MEMORY + Duration::from_millis(1)) * period, 8);
         }
-        assert_eq!(level.frames(), 1024);
+        assert_eq!(level.frames(), 512);
+    }
+
+    #[test]
+    fn long_frames_are_fewer() {
+        for (mtu, frames) in [(256, 1024), (1500, 512), (3498, 256), (9000, 128), (0, 1024)] {
+            assert_eq!(Level::least(4096, mtu).frames(), frames, "{mtu}");
+        }
     }
 
     #[test]
     fn drops_are_looked_at_now_and_then() {
-        let mut level = Level::least(4096);
+        let mut level = Level::least(4096, 1500);
         let looks = (0..100).filter(|_| {
             let look = level.is_to_be_checked();
             if look {
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_small_ring_is_all_in_use() {
-        let mut level = Level::least(64);
+        let mut level = Level::least(64, 1500);
         assert_eq!(level.frames(), 64);
         level.check(now(), 5);
         assert_eq!(level.frames(), 64);

@@ -14,6 +14,8 @@ use xdp::{RingConfigBuilder, RxRing, Umem, WakableFillRing};
 use super::level::Level;
 use super::sizes::{FRAME_SIZE, Sizes};
 use super::transmit::Transmit;
+use crate::frame::MAX_PAYLOAD;
+use crate::interface::Interface;
 use crate::port::{Outgoing, PortInfo};
 
 /// Whether frames are copied between the driver's memory and the UMEM.
@@ -70,14 +72,14 @@ impl Queue {
     /// Opens the socket of a queue. One that a process has just left is waited for:
     /// the kernel gives it up a little after the process has ended.
     pub(super) fn open(
-        ifindex: u32,
+        interface: &Interface,
         index: u32,
         sizes: &Sizes,
         copy: CopyMode,
     ) -> Result<Self, QueueError> {
         let deadline = Instant::now() + RELEASE_LIMIT;
         loop {
-            match Self::try_open(ifindex, index, sizes, copy) {
+            match Self::try_open(interface, index, sizes, copy) {
                 Err(QueueError::Busy(_)) if Instant::now() < deadline => {
                     thread::sleep(RELEASE_TURN);
                 }
@@ -87,7 +89,7 @@ impl Queue {
     }
 
     fn try_open(
-        ifindex: u32,
+        interface: &Interface,
         index: u32,
         sizes: &Sizes,
         copy: CopyMode,
@@ -117,7 +119,9 @@ impl Queue {
         }
         let mut fill = rings.fill_ring;
         let level = match copy {
-            CopyMode::Always => Level::least(sizes.receive as usize),
+            CopyMode::Always => {
+                Level::least(sizes.receive as usize, interface.mtu.min(MAX_PAYLOAD))
+            }
             // Drivers fill rings of their own from it.
             CopyMode::Never => Level::all(sizes.receive as usize),
         };
@@ -134,7 +138,8 @@ impl Queue {
         };
         let transmit =
             rings.tx_ring.map(|ring| Transmit::new(ring, rings.completion_ring, sizes.transmit));
-        let socket = builder.bind(xdp::nic::NicIndex(ifindex), index, flags).map_err(refused)?;
+        let socket =
+            builder.bind(xdp::nic::NicIndex(interface.index), index, flags).map_err(refused)?;
         Ok(Self { index, copy, socket, fill, receive, transmit, level, given, umem })
     }
 

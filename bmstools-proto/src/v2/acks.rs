@@ -41,6 +41,11 @@ impl Received {
         }
     }
 
+    /// So many packets call for an acknowledgement from the next one on.
+    pub(crate) fn acknowledge_every(&mut self, packets: u32) {
+        self.ack_every = packets.max(1);
+    }
+
     /// Whether `number` was received or is too old to know. Asked before the seal is
     /// opened: cheap.
     pub(crate) fn is_duplicate(&self, number: u64) -> bool {

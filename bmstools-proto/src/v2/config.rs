@@ -27,11 +27,12 @@ pub struct Config {
     pub max_stream_data: u64,
     /// Streams at once that the peer may have opened.
     pub max_streams: u32,
-    /// Frames that may be under way to this side: less than its receive ring holds, which
-    /// is 1,024 where nothing was dropped of late.
+    /// Bytes that may be under way to this side over a short path, whole frames: what
+    /// passes a core's cache without being driven out by what follows.
+    pub max_bytes_in_flight: u64,
+    /// Frames that may be under way to this side, however long the path is: less than its
+    /// receive ring holds.
     pub max_frames_in_flight: u32,
-    /// Packets that call for an acknowledgement until one is sent.
-    pub ack_every: u32,
     /// The longest that an acknowledgement is delayed.
     pub max_ack_delay: Duration,
     /// Packets sealed with one key before it is updated; less than 2^22 in tests only.
@@ -58,8 +59,8 @@ impl Default for Config {
             max_data: 16 << 20,
             max_stream_data: 8 << 20,
             max_streams: 256,
-            max_frames_in_flight: 768,
-            ack_every: 256,
+            max_bytes_in_flight: 576 << 10,
+            max_frames_in_flight: 2048,
             max_ack_delay: Duration::from_micros(500),
             key_update_after: 1 << 22,
             give_up: Duration::from_secs(15),

@@ -99,6 +99,8 @@ pub(super) struct Connection {
     pub(super) remote_key: u16,
     /// Bytes behind the Ethernet header that our ports take.
     mtu: usize,
+    /// And those of the peer's frames at most.
+    peer_mtu: usize,
     pub(super) nonce: [u8; NONCE_LEN],
     cookie: Vec<u8>,
 
@@ -120,7 +122,6 @@ pub(super) struct Connection {
     streams: Streams,
     sizing: Sizing,
     outcome: Outcome,
-    ack_credit: u32,
 
     /// ACKs sent since anything that called for one.
     bare_acks: u32,
@@ -172,8 +173,8 @@ impl Connection {
         };
         let recovery = Recovery::new(now, BASE as u64, config.max_frames_in_flight);
         let streams = Streams::new(u32::from(is_agent), &config);
-        let received = Received::new(config.ack_every, config.max_ack_delay);
-        let (idle_timeout, ack_credit) = (config.idle_timeout, config.max_frames_in_flight);
+        let received = Received::new(1, config.max_ack_delay);
+        let idle_timeout = config.idle_timeout;
         let mut connection = Self {
             id: begin.id,
             config,
@@ -184,6 +185,7 @@ impl Connection {
             local_key: begin.local_key,
             remote_key: begin.remote_key,
             mtu: begin.mtu,
+            peer_mtu: begin.mtu,
             nonce: begin.nonce,
             cookie: Vec::new(),
             state,
@@ -201,7 +203,6 @@ impl Connection {
             streams,
             sizing: Sizing::new(),
             outcome: Outcome::default(),
-            ack_credit,
             bare_acks: 0,
             done_due: false,
             ping_due: false,
@@ -276,11 +277,6 @@ impl Connection {
 
     pub(super) fn set_rate(&mut self, bytes_per_second: Option<u64>) {
         self.recovery.pacer.set_cap(bytes_per_second);
-    }
-
-    /// How many frames of the peer may be under way, from the next ACK on.
-    pub(super) fn set_credit(&mut self, frames: u32) {
-        self.ack_credit = frames;
     }
 
     pub(super) fn stats(&self) -> SessionStats {
@@ -367,7 +363,7 @@ impl Connection {
         self.levels[INITIAL] = None;
         self.crypto[INITIAL] = CryptoStream::default();
         self.recovery.forget_level(INITIAL as u8);
-        self.received = Received::new(self.config.ack_every, self.config.max_ack_delay);
+        self.received = Received::new(1, self.config.max_ack_delay);
         self.rumour = None;
     }
 

@@ -448,16 +448,6 @@ impl Endpoint {
         }
     }
 
-    /// How many frames of its peer may be under way to a session from here on, where the
-    /// receive ring must be shared.
-    pub fn set_credit(&mut self, session: SessionId, frames: u32) {
-        if let Some(&key) = self.keys.get(&session)
-            && let Some(session) = self.sessions.get_mut(&key)
-        {
-            session.set_credit(frames);
-        }
-    }
-
     /// Bytes that this stream takes before its buffer is full. Writing more is
     /// possible, but nobody should.
     pub fn room(&self, session: SessionId, stream: StreamId) -> usize {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::Config;
+use super::rtt::Rtt;
+use super::{Config, credit};
 
 /// Transport parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +31,7 @@ impl Params {
             max_data: config.max_data,
             max_stream_data: config.max_stream_data,
             max_streams: config.max_streams,
-            credit: config.max_frames_in_flight.max(MIN_CREDIT),
+            credit: credit::of(config, mtu, &Rtt::new()),
             idle_timeout: Duration::from_millis(saturate(config.idle_timeout.as_millis()).into()),
             max_ack_delay: Duration::from_micros(saturate(config.max_ack_delay.as_micros()).into()),
             software: concat!("bmstools ", env!("CARGO_PKG_VERSION")).into(),
@@ -81,7 +82,7 @@ impl Params {
             max_ack_delay: Duration::from_micros(u32_of(id::MAX_ACK_DELAY)?.into()),
             software: software(value(id::SOFTWARE).unwrap_or_default())?,
         };
-        (params.mtu >= MIN_MTU && params.credit >= MIN_CREDIT).then_some(params)
+        (params.mtu >= MIN_MTU && params.credit >= credit::LEAST).then_some(params)
     }
 }
 
@@ -112,8 +113,6 @@ fn put(out: &mut Vec<u8>, id: u8, value: &[u8]) {
 
 /// Fewest bytes behind the Ethernet header that a side must take.
 const MIN_MTU: u16 = 256;
-/// Fewest frames that a side must take at once.
-const MIN_CREDIT: u32 = 16;
 /// Most bytes of [`Params::software`].
 const MAX_SOFTWARE: usize = 64;
 

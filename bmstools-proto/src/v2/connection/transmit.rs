@@ -8,6 +8,7 @@ use std::time::Instant;
 use bmstools_common::header::{V2_LEN, V2Header, v2_ptype};
 
 use super::super::cookie::NONCE_LEN;
+use super::super::credit;
 use super::super::endpoint::CloseReason;
 use super::super::frame::{Frame, emit_ack};
 use super::super::packet::{self, MIN_PLAINTEXT, SessionKeys, TAG_LEN};
@@ -284,8 +285,10 @@ impl Connection {
 
     fn emit_ack(&mut self, now: Instant, plaintext: &mut [u8], contents: &mut Contents) -> usize {
         let delay = self.received.delay_us(now);
-        let len = emit_ack(self.received.ranges(), delay, self.ack_credit, plaintext);
+        let credit = credit::of(&self.config, self.peer_mtu, &self.recovery.rtt);
+        let len = emit_ack(self.received.ranges(), delay, credit, plaintext);
         if len > 0 {
+            self.received.acknowledge_every(credit::ack_every(credit));
             if let Some(largest) = self.received.largest() {
                 contents.push(Content::Ack { largest });
             }
