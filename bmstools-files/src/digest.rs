@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 use bmstools_proto::v2::message::files::{DIGEST_LEN, block_len};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::{Errno, pread};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use twox_hash::XxHash3_128;
 
 /// A digest on the wire: big-endian.
 pub(crate) type Digest = [u8; DIGEST_LEN];
 
 /// Of `data`.
 pub(crate) fn of(data: &[u8]) -> Digest {
-    xxh3_128(data).to_be_bytes()
+    XxHash3_128::oneshot(data).to_be_bytes()
 }
 
 /// How a file of some size is divided.
@@ -52,12 +52,12 @@ impl Blocks {
 
 /// The digest of a file from those of its blocks, in order.
 pub(crate) fn whole<'a>(size: u64, blocks: impl IntoIterator<Item = &'a Digest>) -> Digest {
-    let mut hasher = Xxh3::new();
-    hasher.update(&size.to_be_bytes());
+    let mut hasher = XxHash3_128::new();
+    hasher.write(&size.to_be_bytes());
     for digest in blocks {
-        hasher.update(digest);
+        hasher.write(digest);
     }
-    hasher.digest128().to_be_bytes()
+    hasher.finish_128().to_be_bytes()
 }
 
 /// Digests of blocks of zeros, of which a file has two lengths at most.
@@ -71,14 +71,14 @@ impl Zeros {
             return *digest;
         }
         let zeros = [0; 4096];
-        let mut hasher = Xxh3::new();
+        let mut hasher = XxHash3_128::new();
         let mut left = len;
         while left > 0 {
             let take = left.min(zeros.len() as u64);
-            hasher.update(&zeros[..take as usize]);
+            hasher.write(&zeros[..take as usize]);
             left -= take;
         }
-        let digest = hasher.digest128().to_be_bytes();
+        let digest = hasher.finish_128().to_be_bytes();
         self.0.push((len, digest));
         digest
     }
@@ -96,21 +96,21 @@ pub(crate) fn read(
     buffer: &mut Vec<u8>,
 ) -> Result<Digest, Errno> {
     buffer.resize(READ, 0);
-    let mut hasher = Xxh3::new();
+    let mut hasher = XxHash3_128::new();
     let mut done = 0;
     while done < len {
         let take = usize::try_from(len - done).map_or(READ, |left| left.min(READ));
         match pread(&file, &mut buffer[..take], offset + done) {
             Ok(0) => return Err(Errno::NODATA),
             Ok(n) => {
-                hasher.update(&buffer[..n]);
+                hasher.write(&buffer[..n]);
                 done += n as u64;
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(hasher.digest128().to_be_bytes())
+    Ok(hasher.finish_128().to_be_bytes())
 }
 
 /// The digest of a file of `size` bytes, holes not read.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tracing::{debug, warn};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::receive::sweep::{Swept, sweep};
 
@@ -39,7 +39,7 @@ impl Journal {
     /// still removed by the next transfer into that directory.
     pub(crate) fn note(&self, directory: BorrowedFd<'_>) -> Option<Note> {
         let target = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
-        let name = format!("{:016x}", xxh3_64(target.as_os_str().as_bytes()));
+        let name = format!("{:016x}", XxHash3_64::oneshot(target.as_os_str().as_bytes()));
         let note = Note { path: self.dir.join(name) };
         let mut used = used();
         let noted = fs::create_dir_all(&self.dir).and_then(|()| symlink(&target, &note.path));

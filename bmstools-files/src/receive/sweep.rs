@@ -8,7 +8,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::process::geteuid;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// The name under which the file `name` arrives: hidden, and always the same, so
 /// that the next attempt finds it.
@@ -16,7 +16,7 @@ pub(crate) fn hidden_name(name: &[u8]) -> Vec<u8> {
     let mut hidden = b".".to_vec();
     // File names have at most 255 bytes.
     hidden.extend(name.iter().take(200));
-    let tag = xxh3_64(name) as u32;
+    let tag = XxHash3_64::oneshot(name) as u32;
     hidden.extend(format!("{MARK}{tag:08x}{END}").into_bytes());
     hidden
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_128;
 
 use super::large::LargeFile;
 use super::walk::read_failure;
@@ -193,7 +193,7 @@ impl BlockReader<'_> {
             self.send(start, data)?;
             return Ok(digest);
         }
-        let mut hasher = Xxh3::new();
+        let mut hasher = XxHash3_128::new();
         let mut at = start;
         while at < end {
             let data_start = self.next_data(at)?.min(end);
@@ -205,12 +205,12 @@ impl BlockReader<'_> {
             if at < end {
                 let take = (self.next_hole(at)?.min(end) - at).min(MIN_BLOCK);
                 let data = self.read(at, take)?;
-                hasher.update(&data);
+                hasher.write(&data);
                 self.send(at, data)?;
                 at += take;
             }
         }
-        Ok(hasher.digest128().to_be_bytes())
+        Ok(hasher.finish_128().to_be_bytes())
     }
 
     fn is_dense(&mut self, start: u64, end: u64) -> Result<bool, Errno> {
@@ -277,11 +277,11 @@ impl BlockReader<'_> {
     }
 }
 
-fn hash_zeros(hasher: &mut Xxh3, mut len: u64) {
+fn hash_zeros(hasher: &mut XxHash3_128, mut len: u64) {
     let zeros = [0; 4096];
     while len > 0 {
         let take = len.min(zeros.len() as u64);
-        hasher.update(&zeros[..take as usize]);
+        hasher.write(&zeros[..take as usize]);
         len -= take;
     }
 }
