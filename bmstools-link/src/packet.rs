@@ -24,10 +24,7 @@ pub(crate) struct PacketPort {
     info: PortInfo,
     monitor: Monitor,
     filter: Filter,
-    /// Frames that look like those of sessions; also sends.
-    sessions: RawSocket,
-    /// Opens and malformed frames: a flood of them fills only this one's buffer.
-    rest: RawSocket,
+    sockets: Sockets,
     /// Whose frames alone `sessions` receives; `None` for everybody's.
     receives: Option<BTreeSet<u16>>,
     accepts_opens: bool,
@@ -37,6 +34,20 @@ pub(crate) struct PacketPort {
     sent: u64,
     send_errors: u64,
     _offloads: Offloads,
+}
+
+struct Sockets {
+    /// Frames that look like those of sessions; also sends.
+    sessions: RawSocket,
+    /// Opens and malformed frames, where opens are accepted: a flood of them fills only
+    /// this one's buffer. Nobody else needs it, and the kernel takes a while to close one.
+    rest: Option<RawSocket>,
+}
+
+impl Sockets {
+    fn iter(&self) -> impl Iterator<Item = &RawSocket> {
+        std::iter::once(&self.sessions).chain(&self.rest)
+    }
 }
 
 impl PacketPort {
@@ -63,7 +74,7 @@ impl PacketPort {
         };
         let receives = (!accepts_opens).then(BTreeSet::new);
         let sessions = socket(&classic::sessions(receives.as_ref()), SESSIONS_BUFFER)?;
-        let rest = socket(&classic::rest(), REST_BUFFER)?;
+        let rest = accepts_opens.then(|| socket(&classic::rest(), REST_BUFFER)).transpose()?;
         let mtu = interface.mtu.min(MAX_PAYLOAD);
         let longest = interface.mtu.clamp(MAX_PAYLOAD, LONGEST_RECEIVED);
         Ok(Self {
@@ -75,8 +86,7 @@ impl PacketPort {
             },
             monitor: Monitor::new(interface).map_err(LinkError::Interfaces)?,
             filter: Filter::new(config),
-            sessions,
-            rest,
+            sockets: Sockets { sessions, rest },
             receives,
             accepts_opens,
             received: Received::new(MAX_HEADER_LEN + longest),
@@ -92,7 +102,7 @@ impl PacketPort {
     /// for all of it.
     fn flush(&mut self) -> io::Result<bool> {
         while !self.outbox.waiting().is_empty() {
-            match self.sessions.send_batch(self.outbox.waiting()) {
+            match self.sockets.sessions.send_batch(self.outbox.waiting()) {
                 Ok(count) => {
                     self.outbox.pop(count);
                     self.sent += count as u64;
@@ -120,14 +130,14 @@ impl PacketPort {
         let wanted = (keys.len() <= classic::MAX_KEYS).then_some(keys);
         if wanted != self.receives {
             let program = classic::sessions(wanted.as_ref());
-            sys::set_filter(self.sessions.as_fd(), &program)?;
+            sys::set_filter(self.sockets.sessions.as_fd(), &program)?;
             self.receives = wanted;
         }
         Ok(())
     }
 
     fn take_drops(&self) {
-        for socket in [&self.sessions, &self.rest] {
+        for socket in self.sockets.iter() {
             self.drops.set(self.drops.get() + socket.take_drops().unwrap_or_default());
         }
     }
@@ -141,7 +151,7 @@ impl Port for PacketPort {
     fn receive(&mut self, sink: &mut dyn FnMut(Peer, &mut [u8])) -> io::Result<usize> {
         let now = self.filter.now_ns();
         let mut handed_up = 0;
-        for socket in [&self.sessions, &self.rest] {
+        for socket in self.sockets.iter() {
             if let Err(error) = self.received.receive(socket.as_fd()) {
                 // An interface that goes down says so once and may come back.
                 if error.raw_os_error() == Some(libc::ENETDOWN) {
@@ -176,7 +186,8 @@ impl Port for PacketPort {
     }
 
     fn readable(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.sessions.as_fd(), self.rest.as_fd(), self.monitor.as_fd()]
+        let sockets = self.sockets.iter().map(RawSocket::as_fd);
+        sockets.chain([self.monitor.as_fd()]).collect()
     }
 
     fn insert_session(&mut self, key: SessionKey, framing: Framing) -> Result<(), LinkError> {
