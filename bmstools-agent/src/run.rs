@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,7 +41,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     umask(rustix::fs::Mode::from_bits_truncate(0o022));
     raise_file_limit(config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers())
+        .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
@@ -190,12 +189,6 @@ fn raise_file_limit(config: &Config) {
     }
 }
 
-/// Threads for tasks: they do little, and more than there are cores are in each other's
-/// way.
-fn workers() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS)
-}
-
 /// Waits for sessions' tasks to end: commands killed, temporary files gone.
 fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
     let ended = runtime.block_on(async { tokio::time::timeout(LAST_TIME, tasks.recv()).await });
@@ -206,7 +199,6 @@ fn wait_for(runtime: &Runtime, mut tasks: mpsc::Receiver<Infallible>) {
 
 /// Bytes behind the Ethernet header that one buffer of a ring holds.
 const LONGEST_FRAME: usize = 3498;
-const MOST_WORKERS: usize = 2;
 /// Threads for files. Each file has one in use at most.
 const BLOCKING_THREADS: usize = 256;
 /// Time for sessions' tasks to end.

@@ -40,8 +40,8 @@ pub struct Options {
     /// Limit on opens from all sources together.
     pub opens_global: Rate,
     /// Whether peers open sessions here. Where they do not, which is at an operator's
-    /// end, AF_PACKET leaves the frames of other operators' sessions to them without
-    /// counting them, and so many operators on a host do not slow each other.
+    /// end, AF_PACKET leaves opens, malformed frames and those of other operators' sessions
+    /// alone without counting them, and so many operators on a host do not slow each other.
     pub accepts_opens: bool,
 }
 

@@ -41,7 +41,7 @@ pub struct Impairments {
 pub struct Rate {
     /// Bytes of whole frames a second.
     pub bytes_per_second: u64,
-    /// Frames that wait; those that come on top are dropped.
+    /// Frames that wait, those of the delay included; those that come on top are dropped.
     pub queue: usize,
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Level {
     drops: u64,
     /// Since when it is what it is.
     since: Option<Instant>,
+    /// Time without drops after which fewer frames are tried.
+    memory: Duration,
 }
 
 impl Level {
@@ -37,7 +39,7 @@ impl Level {
 
     fn from(least: usize, all: usize) -> Self {
         let (frames, keeps_all, unchecked) = (least, false, CHECK_EVERY);
-        Self { frames, least, all, keeps_all, unchecked, drops: 0, since: None }
+        Self { frames, least, all, keeps_all, unchecked, drops: 0, since: None, memory: MEMORY }
     }
 
     /// Frames that the kernel is to have.
@@ -61,8 +63,9 @@ impl Level {
         self.unchecked = CHECK_EVERY;
         let since = *self.since.get_or_insert(now);
         let frames = if drops > self.drops {
+            self.memory = (self.memory * 2).min(LONGEST_MEMORY);
             (self.frames * 2).min(self.all)
-        } else if now.saturating_duration_since(since) > MEMORY {
+        } else if now.saturating_duration_since(since) > self.memory {
             (self.frames / 2).max(self.least)
         } else {
             return;
@@ -80,8 +83,10 @@ const LEAST: usize = 64;
 const MOST_AT_REST: usize = 1024;
 /// Full batches of frames between looks at the drops, which are a system call.
 const CHECK_EVERY: u32 = 4;
-/// Time without drops after which fewer frames are tried.
-const MEMORY: Duration = Duration::from_secs(60);
+/// Time without drops after which fewer frames are tried at first. It doubles with the
+/// drops: what was needed again and again will be needed once more.
+const MEMORY: Duration = Duration::from_secs(30);
+const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -106,10 +111,12 @@ mod tests {
             level.check(start, drops);
         }
         assert_eq!(level.frames(), 4096);
-        level.check(start + MEMORY, 8);
+        // Six times there were too few.
+        let memory = MEMORY * (1 << 6);
+        level.check(start + memory, 8);
         assert_eq!(level.frames(), 4096);
         for period in 1..9 {
-            level.check(start + (MEMORY + Duration::from_millis(1)) * period, 8);
+            level.check(start + (memory + Duration::from_millis(1)) * period, 8);
         }
         assert_eq!(level.frames(), 512);
     }

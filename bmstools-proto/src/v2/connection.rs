@@ -99,8 +99,6 @@ pub(super) struct Connection {
     pub(super) remote_key: u16,
     /// Bytes behind the Ethernet header that our ports take.
     mtu: usize,
-    /// And those of the peer's frames at most.
-    peer_mtu: usize,
     pub(super) nonce: [u8; NONCE_LEN],
     cookie: Vec<u8>,
 
@@ -185,7 +183,6 @@ impl Connection {
             local_key: begin.local_key,
             remote_key: begin.remote_key,
             mtu: begin.mtu,
-            peer_mtu: begin.mtu,
             nonce: begin.nonce,
             cookie: Vec::new(),
             state,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Config;
 use super::rtt::Rtt;
 
-/// The credit for frames of up to `mtu` bytes over a path of this round trip.
+/// The credit at ports that take frames of up to `mtu` bytes, over a path of this round
+/// trip.
 ///
 /// What is under way should fit the processor's cache on its way to where it is used, so
 /// it is little where the path is short; a longer one needs as many more as it is longer.

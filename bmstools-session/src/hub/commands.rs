@@ -13,7 +13,7 @@ use crate::handle::Target;
 use crate::stream::{Halves, StreamCore, cost};
 
 impl Hub {
-    /// Does what waits. What comes meanwhile has woken the loop again.
+    /// Does what waits. What is urgent and comes meanwhile has woken the loop again.
     pub(super) fn take_commands(&mut self, now: Instant) {
         let mut commands = std::mem::take(&mut self.commands);
         self.common.queue.take(&mut commands);

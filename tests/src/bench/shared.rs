@@ -76,9 +76,12 @@ impl Tcp {
         let known = command.output().ok().map(|output| output.stdout).unwrap_or_default();
         let known = String::from_utf8_lossy(&known).into_owned();
         let is_there = known.split_whitespace().any(|name| name == self.name);
-        (!is_there).then(|| format!("this kernel has no {}: {}", self.point, known.trim()))
+        (!is_there).then(|| format!("this kernel has {} not loaded: {}", self.point, known.trim()))
     }
 }
+
+/// What a push and a flow at once got, and by whose row it was measured.
+type Measured = Option<(usize, [Run; 2])>;
 
 /// The flow alone, and a push and the flow at once.
 fn against<'a>(
@@ -87,20 +90,20 @@ fn against<'a>(
     tcp: Tcp,
     bytes: u64,
 ) -> [Contestant<'a>; 3] {
-    let both: Rc<RefCell<Option<[Run; 2]>>> = Rc::default();
-    // Both rows are of the same runs.
+    let both: Rc<RefCell<Measured>> = Rc::default();
+    // Both rows are of the same runs: what one side's row has measured is the other's too.
     let of_both = move |side: usize| {
         let both = Rc::clone(&both);
         move |turn: Turn| {
             if turn == Turn::WarmUp {
                 return Ok(Run::default());
             }
-            let kept = both.take();
+            let kept = both.take().filter(|(by, _)| *by != side);
             let runs = match kept {
-                Some(runs) => runs,
+                Some((_, runs)) => runs,
                 None => {
                     let runs = flow_at_once(context, stage, tcp, bytes)?;
-                    both.replace(Some(runs.clone()));
+                    both.replace(Some((side, runs.clone())));
                     runs
                 }
             };

@@ -43,7 +43,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
 
 /// Whether there is room for a file and its copy where the files are.
 fn has_room(context: &Context, mib: u64) -> bool {
-    let room = memory::directory("bmstools-bench-room-", 2 * mib * MIB + 64 * MIB);
+    let room = memory::directory("bmstools-bench-room-", 2 * mib * MIB + mib * MIB / 8 + 64 * MIB);
     room.is_ok_and(|room| room.path().parent() == context.files.directory().parent())
 }
 

@@ -194,5 +194,6 @@ impl Controller for Cubic {
 /// RFC 9438, section 5.
 const C: f64 = 0.4;
 pub(super) const BETA: f64 = 0.7;
+/// That of TCP's beta, whatever beta is: who gives way more comes back no faster.
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 const IDLE: Duration = Duration::from_secs(1);

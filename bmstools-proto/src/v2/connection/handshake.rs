@@ -101,7 +101,6 @@ impl Connection {
             max_streams: params.max_streams,
         });
         self.idle_timeout = self.config.idle_timeout.min(params.idle_timeout).max(SHORTEST_IDLE);
-        self.peer_mtu = self.mtu.min(usize::from(params.mtu));
         self.sizing.begin(self.frame_room(usize::from(params.mtu), usize::MAX));
         self.rumour = None;
         self.state = State::Established;

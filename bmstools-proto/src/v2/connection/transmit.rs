@@ -285,7 +285,7 @@ impl Connection {
 
     fn emit_ack(&mut self, now: Instant, plaintext: &mut [u8], contents: &mut Contents) -> usize {
         let delay = self.received.delay_us(now);
-        let credit = credit::of(&self.config, self.peer_mtu, &self.recovery.rtt);
+        let credit = credit::of(&self.config, self.mtu, &self.recovery.rtt);
         let len = emit_ack(self.received.ranges(), delay, credit, plaintext);
         if len > 0 {
             self.received.acknowledge_every(credit::ack_every(credit));
