@@ -2,6 +2,7 @@
 
 mod session;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -246,31 +247,43 @@ impl Endpoint {
         Some(())
     }
 
-    /// Makes room for one more session of `mac`, at the cost of the oldest that has
-    /// not authenticated: strangers cannot keep operators out by holding sessions,
-    /// nor by holding them in an operator's name.
+    /// Makes room for one more session of `mac`, at the cost of one that has not
+    /// authenticated: strangers cannot keep operators out by holding sessions, nor by
+    /// holding them in an operator's name.
     fn make_room(&mut self, mac: Mac) -> Option<()> {
         let is_of_peer = |session: &Session| session.connection.peer.mac == mac;
         let of_peer = self.sessions.values().filter(|session| is_of_peer(session)).count();
         let full = self.sessions.len() >= self.config.max_sessions
             || self.unauthenticated.len() >= self.config.max_unauthenticated;
         let oldest = if of_peer >= self.config.max_sessions_per_peer {
-            let mut strangers = self.unauthenticated.iter();
-            strangers.find(|id| {
-                let session = self.keys.get(id).and_then(|key| self.sessions.get(key));
-                session.is_some_and(is_of_peer)
-            })
+            let mut strangers = self.unauthenticated.iter().copied();
+            strangers.find(|id| self.by_id(*id).is_some_and(is_of_peer))
         } else if full {
-            self.unauthenticated.first()
+            self.most_held()
         } else {
             return Some(());
         };
-        let Some(&oldest) = oldest else {
+        let Some(oldest) = oldest else {
             self.stats.opens_refused += 1;
             return None;
         };
         self.end(oldest, EndReason::Displaced);
         Some(())
+    }
+
+    /// The oldest of those that have not authenticated, of the address that has most of
+    /// them: a flood displaces its own, not the operator who is about to authenticate.
+    fn most_held(&self) -> Option<SessionId> {
+        let mut held: BTreeMap<Mac, (usize, Reverse<SessionId>)> = BTreeMap::new();
+        for &id in &self.unauthenticated {
+            let Some(session) = self.by_id(id) else { continue };
+            held.entry(session.connection.peer.mac).or_insert((0, Reverse(id))).0 += 1;
+        }
+        held.into_values().max().map(|(_, Reverse(oldest))| oldest)
+    }
+
+    fn by_id(&self, id: SessionId) -> Option<&Session> {
+        self.keys.get(&id).and_then(|key| self.sessions.get(key))
     }
 
     /// Does what is due. Call when [`poll_timeout`](Self::poll_timeout) has passed.

@@ -4,10 +4,30 @@ use super::*;
 
 fn open(endpoint: &mut Endpoint, now: Instant, port: usize, n: u32) {
     let [a, b, c, d] = n.to_be_bytes();
-    let peer = Peer { mac: Mac([2, 0, a, b, c, d]), vlan: Vlan::NONE };
-    let open =
-        V1Header { ptype: ptype::OPEN, srckey: 1, dstkey: 0, sequence: 0, count: 1, offset: 0 };
+    open_with(endpoint, now, port, Mac([2, 0, a, b, c, d]), 1);
+}
+
+fn open_with(endpoint: &mut Endpoint, now: Instant, port: usize, mac: Mac, srckey: u16) {
+    let peer = Peer { mac, vlan: Vlan::NONE };
+    let open = V1Header { ptype: ptype::OPEN, srckey, dstkey: 0, sequence: 0, count: 1, offset: 0 };
     endpoint.handle_frame(now, port, peer, &mut open.emit());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+fn a_flood_from_one_address_displaces_its_own() {
+    let now = Instant::now();
+    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    for n in 0..3 {
+        open(&mut endpoint, now, 0, n);
+    }
+    let first: Vec<_> = endpoint.unauthenticated.iter().copied().collect();
+    for srckey in 1..=5_000 {
+        open_with(&mut endpoint, now, 0, Mac([2, 1, 0, 0, 0, 0]), srckey);
+        while endpoint.poll_event().is_some() {}
+    }
+    assert_eq!(endpoint.session_count(), endpoint.config.max_unauthenticated);
+    assert!(first.iter().all(|id| endpoint.unauthenticated.contains(id)));
 }
 
 #[test]
