@@ -73,10 +73,12 @@ fn short(report: &Report) -> String {
                 .filter_map(|row| Some(format!("{} {:.1} Gb/s", row.note, row.summary()?.median)));
             let best = best.collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "- The link itself, {rest} NAPI: {best}.");
-        } else if !said.is_empty() {
+        } else {
             let doubt = |sentence: &&String| !sentence.starts_with("Runs differ");
             let said: Vec<_> = said.iter().filter(doubt).map(String::as_str).collect();
-            let _ = writeln!(text, "- {}: {}", section.title, said.join(" "));
+            if !said.is_empty() {
+                let _ = writeln!(text, "- {}: {}", section.title, said.join(" "));
+            }
         }
     }
     text.trim_end().to_owned()
