@@ -2,6 +2,11 @@ use bmstools_common::ethernet::Vlan;
 
 use super::*;
 
+#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+fn endpoint() -> (Endpoint, Instant) {
+    (Endpoint::new(Config::default(), [1; 32]), Instant::now())
+}
+
 fn open(endpoint: &mut Endpoint, now: Instant, port: usize, n: u32) {
     let [a, b, c, d] = n.to_be_bytes();
     open_with(endpoint, now, port, Mac([2, 0, a, b, c, d]), 1);
@@ -14,10 +19,8 @@ fn open_with(endpoint: &mut Endpoint, now: Instant, port: usize, mac: Mac, srcke
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 fn a_flood_from_one_address_displaces_its_own() {
-    let now = Instant::now();
-    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    let (mut endpoint, now) = endpoint();
     for n in 0..3 {
         open(&mut endpoint, now, 0, n);
     }
@@ -31,10 +34,8 @@ fn a_flood_from_one_address_displaces_its_own() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 fn opens_through_a_port_that_cannot_send_leave_nothing_behind() {
-    let now = Instant::now();
-    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    let (mut endpoint, now) = endpoint();
     for n in 0..5_000 {
         open(&mut endpoint, now, 0, n);
         while endpoint.poll_event().is_some() {}
@@ -49,10 +50,8 @@ fn opens_through_a_port_that_cannot_send_leave_nothing_behind() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 fn a_session_that_moved_to_another_port_is_drained_where_it_was_opened() {
-    let now = Instant::now();
-    let mut endpoint = Endpoint::new(Config::default(), [1; 32]);
+    let (mut endpoint, now) = endpoint();
     open(&mut endpoint, now, 3, 1);
     let Some(Event::Opened { port: 3, session, key, .. }) = endpoint.poll_event() else {
         panic!("not opened");

@@ -90,7 +90,7 @@ impl Streams {
             return self.placed_acknowledged(stream, offset..offset + u64::from(len));
         }
         let Some(id) = stream_of(content) else { return };
-        self.sent(id, |send| match content {
+        self.note_acknowledged(id, |send| match content {
             Content::ResetStream { .. } => {
                 send.reset_acknowledged();
                 false
@@ -102,12 +102,12 @@ impl Streams {
 
     /// All packets with placed data of this range were acknowledged.
     pub(crate) fn placed_acknowledged(&mut self, id: StreamId, range: Range<u64>) {
-        self.sent(id, |send| send.placed_acknowledged(range));
+        self.note_acknowledged(id, |send| send.placed_acknowledged(range));
     }
 
     /// Something of a stream's was acknowledged, which `note` notes; it tells whether the
     /// direction came to its end with it.
-    fn sent(&mut self, id: StreamId, note: impl FnOnce(&mut Send) -> bool) {
+    fn note_acknowledged(&mut self, id: StreamId, note: impl FnOnce(&mut Send) -> bool) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if note(&mut stream.send) {
             self.session.events.push_back(StreamEvent::Finished(id));
