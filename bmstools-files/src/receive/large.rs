@@ -9,7 +9,7 @@ use bmstools_proto::v2::message::files::{FileEnd, Have, Keep, Large, Meta, ToSen
 use bmstools_proto::v2::message::{Failure, FailureCode};
 use bmstools_session::{RecvStream, SendStream, Session, SessionError};
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, ftruncate, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, fstat, ftruncate, seek};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
@@ -257,7 +257,7 @@ impl Arriving {
         let partial = Partial::open(&spot.folder, &spot.name)?;
         let blocks = Blocks::of(size);
         let mut digests = vec![None; blocks.count()];
-        let read = ftruncate(partial.file(), size)
+        let read = fit(partial.file(), size)
             .and_then(|()| read_blocks(partial.file(), blocks, &mut digests));
         match read {
             Ok(()) => Ok(Self { spot, partial, size, meta, blocks, whole, digests, replaces }),
@@ -327,7 +327,7 @@ impl Arriving {
 
     /// Compares everything with what was sent, and puts the file in place. Blocks.
     fn finish(mut self, end: &FileEnd) -> Result<(), Failure> {
-        let read = self.digest();
+        let read = ftruncate(self.partial.file(), self.size).and_then(|()| self.digest());
         let digest = self.or_discard(read, "read")?;
         if digest != end.digest {
             let message = format!(
@@ -389,6 +389,13 @@ impl Arriving {
             self.spot.failed(doing, error)
         })
     }
+}
+
+/// Gives what an earlier attempt left the length that it will have. A new file grows with
+/// what is written instead: a file system that knows a file to be longer than what it has
+/// of it may take larger pieces of memory than what is written, and clear all of them first.
+fn fit(file: &OwnedFd, size: u64) -> Result<(), Errno> {
+    if fstat(file)?.st_size == 0 { Ok(()) } else { ftruncate(file, size) }
 }
 
 /// Digests the blocks that hold data and are not known.
