@@ -86,6 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     command::require_root()?;
     cores::require_two()?;
     binaries::agent().and_then(|_| binaries::operator())?;
+    files::mount_memory()?;
     let context = Context::new(arguments)?;
     let environment = Environment::record(&context, arguments);
     let sections = measure(&context)?;

@@ -43,12 +43,12 @@ impl Memory {
 ///
 /// Where no place has the room.
 pub fn directory(prefix: &str, bytes: u64) -> Result<TempDir> {
-    for place in ["/dev/shm", "/var/tmp", "/tmp"] {
+    for place in [PLACE, "/var/tmp", "/tmp"] {
         let Ok(stat) = rustix::fs::statvfs(place) else {
             continue;
         };
         let mut room = stat.f_bavail * stat.f_frsize;
-        if place == "/dev/shm" {
+        if place == PLACE {
             // A memory-backed file system offers more than the machine may have.
             room = room.min(available()?.saturating_sub(HEADROOM));
         }
@@ -57,7 +57,7 @@ pub fn directory(prefix: &str, bytes: u64) -> Result<TempDir> {
             return builder.prefix(prefix).tempdir_in(place).context("no temporary directory");
         }
     }
-    bail!("no room for {} MiB of files in /dev/shm, /var/tmp or /tmp", bytes.div_ceil(MIB))
+    bail!("no room for {} MiB of files in {PLACE}, /var/tmp or /tmp", bytes.div_ceil(MIB))
 }
 
 /// Bytes of memory that programs can still have.
@@ -69,5 +69,7 @@ fn available() -> Result<u64> {
     Ok(kilobytes * 1024)
 }
 
+/// Where files live in memory.
+pub const PLACE: &str = "/dev/shm";
 /// Left to everything else.
 const HEADROOM: u64 = 512 * MIB;

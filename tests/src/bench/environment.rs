@@ -52,7 +52,9 @@ fn settings(context: &Context, arguments: &Arguments) -> BTreeMap<String, String
         false => arguments.only.join(" "),
     };
     let files = match context.files.in_memory() {
-        true => "in memory (tmpfs), which has been used once and is kept from the host",
+        true => {
+            "in memory (tmpfs, huge=within_size), which has been used once and is kept from the host"
+        }
         false => "on disk: there was too little memory",
     };
     let pairs = [

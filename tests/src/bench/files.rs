@@ -1,20 +1,74 @@
 //! What is sent, and where it arrives: files that live in memory.
 
+use std::cell::RefCell;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tempfile::TempDir;
 
 use crate::memory::{self, MIB};
 use crate::{data, interrupt};
+
+/// Gives this thread, and what it starts, a file system in memory of its own. It is gone
+/// with the last of them, however they end.
+///
+/// It takes memory in pieces as long as what is written, as file systems on disks do
+/// (XFS, ext4, btrfs), and not in single pages: those would be a third of what receiving
+/// a file costs, whoever receives it.
+///
+/// # Errors
+///
+/// Without root, or where the kernel has no huge pages.
+pub(crate) fn mount_memory() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of its own")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot keep mounts to itself")?;
+    mount(MEMORY, memory::PLACE, "tmpfs", MountFlags::empty(), Some(MEMORY_OPTIONS))
+        .with_context(|| format!("cannot mount a file system in memory at {}", memory::PLACE))
+}
 
 /// A directory of sources and of what arrived. Removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: TempDir,
     touch: Vec<u8>,
+    kept: RefCell<Kept>,
+}
+
+/// Memory that has been used and given back but for a page in between here and there. A
+/// host takes memory back that has been free for a moment, in pieces of megabytes; this
+/// is in pieces that no host wants.
+#[derive(Debug, Default)]
+struct Kept {
+    pages: Option<File>,
+    bytes: u64,
+}
+
+impl Kept {
+    /// At least so much, free or in use again; `touch` is what it is used with.
+    fn grow_to(&mut self, wanted: u64, touch: &[u8]) -> Result<()> {
+        if self.bytes >= wanted {
+            return Ok(());
+        }
+        // Not in the directory: what has no name takes single pages, one behind the other.
+        let memory = || Ok::<_, anyhow::Error>(memfd_create("used", MemfdFlags::CLOEXEC)?.into());
+        let mut used: File = memory()?;
+        let mut pages = self.pages.take().map_or_else(memory, Ok)?;
+        while self.bytes < wanted {
+            interrupt::check()?;
+            used.write_all(&touch[..PIECE])?;
+            pages.write_all(&touch[..PAGE])?;
+            self.bytes += (PIECE + PAGE) as u64;
+        }
+        self.pages = Some(pages);
+        Ok(())
+    }
 }
 
 impl Files {
@@ -25,7 +79,7 @@ impl Files {
     /// Where no place has the room.
     pub(crate) fn new(bytes: u64) -> Result<Self> {
         let directory = memory::directory("bmstools-bench-", bytes)?;
-        Ok(Self { directory, touch: vec![1; PIECE as usize] })
+        Ok(Self { directory, touch: vec![1; PIECE], kept: RefCell::default() })
     }
 
     /// A path in the directory.
@@ -40,7 +94,7 @@ impl Files {
 
     /// Whether the files are in memory.
     pub(crate) fn in_memory(&self) -> bool {
-        self.directory.path().starts_with("/dev/shm")
+        self.directory.path().starts_with(memory::PLACE)
     }
 
     /// A file of `bytes` random bytes.
@@ -84,13 +138,9 @@ impl Files {
         Ok(directory)
     }
 
-    /// A path where nothing is, for `bytes` to arrive at. There is free memory for them
-    /// that this machine has: the first use of memory may be slow, where a host gives it
-    /// only then, and is nobody's merit.
-    ///
-    /// A host takes memory back that has been free for a moment, in pieces of megabytes.
-    /// So the memory is used, and given back but for a page in between here and there:
-    /// what is free then is in pieces that no host wants.
+    /// A path where nothing is, for `bytes` to arrive at, and that much free memory that
+    /// this machine has: the first use of memory may be slow, where a host gives it only
+    /// then, and is nobody's merit.
     ///
     /// # Errors
     ///
@@ -98,22 +148,15 @@ impl Files {
     pub(crate) fn destination(&self, name: &str, bytes: u64) -> Result<PathBuf> {
         let path = self.path(&format!("arrived-{name}"));
         remove(&path)?;
-        let used = &self.touch;
-        let (kept, keeping) = (self.path("kept"), self.path("keeping"));
-        let mut file = File::create(&path)?;
-        let mut pages = File::create(&keeping)?;
-        let mut left = bytes;
-        while left > 0 {
-            interrupt::check()?;
-            let len = left.min(PIECE);
-            file.write_all(&used[..len as usize])
-                .and_then(|()| pages.write_all(&used[..PAGE]))
-                .with_context(|| format!("no room for {} MiB", bytes / MIB))?;
-            left -= len;
-        }
-        drop((file, pages));
-        remove(&path)?;
-        fs::rename(&keeping, &kept)?;
+        let held: u64 = fs::read_dir(self.directory())?
+            .map(|entry| Ok(entry?.metadata()?.len()))
+            .sum::<Result<u64>>()?;
+        // An eighth more: some of it is in pieces shorter than what is written.
+        let wanted = held + bytes + bytes / 8;
+        self.kept
+            .borrow_mut()
+            .grow_to(wanted, &self.touch)
+            .with_context(|| format!("no room for {} MiB", bytes / MIB))?;
         Ok(path)
     }
 
@@ -155,8 +198,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// Memory that is free in one piece at most, and the page between two pieces.
-const PIECE: u64 = 64 << 10;
+const MEMORY: &str = "bmstools-bench";
+const MEMORY_OPTIONS: &CStr = c"huge=within_size,size=100%,mode=1777";
+/// Memory that is free in one piece at most, and the page between two pieces: together
+/// 2 MiB, and hosts take no less than that.
+const PIECE: usize = (2 << 20) - PAGE;
 const PAGE: usize = 4096;
 /// Files up to this length are compared byte for byte whenever they arrive.
 const SHORT: u64 = 64 * MIB;

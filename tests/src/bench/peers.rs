@@ -280,9 +280,12 @@ fn nc(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Result<()>
 
 fn mbuffer(stage: &Stage, _: &Files, source: &Path, destination: &Path) -> Result<()> {
     let mut receiving = stage.receiver().command("mbuffer");
-    receiving.args(["-q", "-I", "5002", "-o"]).arg(destination);
+    receiving.args(["-q", "-s", "128k", "-I", "5002", "-o"]).arg(destination);
     let mut sending = stage.sender().command("mbuffer");
-    sending.args(["-q", "-i"]).arg(source).args(["-O", &format!("{RECEIVER_ADDRESS}:5002")]);
+    sending
+        .args(["-q", "-s", "128k", "-i"])
+        .arg(source)
+        .args(["-O", &format!("{RECEIVER_ADDRESS}:5002")]);
     pair("mbuffer", source, receiving, || stage.is_listening(5002), sending)
 }
 
