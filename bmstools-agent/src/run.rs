@@ -73,6 +73,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
             keys,
             started: Instant::now(),
             executor: Arc::clone(&executor),
+            starter: v2::Starter::new(config.exec.max_commands),
             outbox: outbox.clone(),
             alive: alive.clone(),
         };
@@ -203,9 +204,8 @@ const LONGEST_FRAME: usize = 3498;
 const BLOCKING_THREADS: usize = 256;
 /// Time for sessions' tasks to end.
 const LAST_TIME: Duration = Duration::from_secs(5);
-/// Three pipes and their other ends while it starts, the socket to its helper, and its
-/// pidfd.
-const FILES_PER_COMMAND: usize = 9;
+/// Three pipes and their other ends while it starts, and its pidfd.
+const FILES_PER_COMMAND: usize = 7;
 /// A file, its directory, and the directory once more for a hidden name.
 const FILES_PER_SESSION: usize = 3;
 /// Sockets, maps, programs, key files.

@@ -24,6 +24,7 @@ use crate::keys::Keys;
 use crate::session::Outbox;
 
 pub(crate) use self::launch::intercept;
+pub(crate) use self::launch::starter::Starter;
 
 /// What all sessions share.
 pub(crate) struct Shared {
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// What counts commands, those of version 1 as well.
     pub(crate) executor: Arc<Executor>,
+    /// What starts commands.
+    pub(crate) starter: Starter,
     /// The way to the frame loop.
     pub(crate) outbox: Outbox,
     /// Lives as long as any session's task.

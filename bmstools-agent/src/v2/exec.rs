@@ -4,7 +4,6 @@ mod channels;
 pub(crate) mod leader;
 mod pump;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tracing::debug;
 use self::channels::{Pipes, Terminal};
 use self::leader::Leader;
 use super::claim::Claim;
-use super::launch::{self, Program, cannot};
+use super::launch::{Program, cannot};
 use super::{Shared, failure, jobs, refuse};
 
 /// Runs a command for as long as the operator keeps its direction of the request's
@@ -52,7 +51,7 @@ pub(crate) async fn serve(
         Ok(slot) => slot,
         Err(message) => return refuse(&mut send, failure(FailureCode::Limit, message)).await,
     };
-    match start(&session, request).await {
+    match start(&shared, &session, request).await {
         Ok(running) => running.attend(send, recv).await,
         Err(failure) => refuse(&mut send, failure).await,
     }
@@ -216,7 +215,7 @@ async fn until_end(
     }
 }
 
-async fn start(session: &Session, request: Exec) -> Result<Running, Failure> {
+async fn start(shared: &Shared, session: &Session, request: Exec) -> Result<Running, Failure> {
     check(&request)?;
     let streams = Streams {
         data: Claim::on(session, request.output).await?,
@@ -234,7 +233,10 @@ async fn start(session: &Session, request: Exec) -> Result<Running, Failure> {
             (Channels::Pipes(pipes), ends)
         }
     };
-    let leader = launch(request, ends, session).await?;
+    let leader = tokio::select! {
+        leader = shared.starter.start(Program::from(request), ends) => leader?,
+        reason = session.closed() => return Err(failure(FailureCode::Other, reason.to_string())),
+    };
     Ok(Running { leader, channels, streams, time })
 }
 
@@ -262,17 +264,6 @@ pub(crate) fn check(request: &Exec) -> Result<(), Failure> {
 
 fn invalid(message: &str) -> Failure {
     failure(FailureCode::Invalid, message)
-}
-
-async fn launch(request: Exec, ends: Vec<OwnedFd>, session: &Session) -> Result<Leader, Failure> {
-    let (child, socket) = launch::helper(launch::CHILD)?;
-    let leader = Leader::new(child).map_err(|error| cannot("watch the command", &error))?;
-    let program = Program::from(request);
-    tokio::select! {
-        begun = launch::begin::<()>(socket, &program, ends) => begun?,
-        reason = session.closed() => return Err(failure(FailureCode::Other, reason.to_string())),
-    }
-    Ok(leader)
 }
 
 /// How a process ended.

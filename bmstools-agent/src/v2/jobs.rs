@@ -20,7 +20,7 @@ use self::keeper::Task;
 use self::logs::{Logs, POLL};
 use self::store::Store;
 use super::claim::Claim;
-use super::exec::leader::{id, signal_group};
+use super::exec::leader::signal_group;
 use super::exec::{CONTROL_PRIORITY, DATA_PRIORITY, check};
 use super::launch::{self, Program};
 use super::{Shared, failure, readiness, refuse};
@@ -51,9 +51,9 @@ pub(crate) async fn start(shared: &Shared, request: Exec) -> Result<Started, Fai
         timeout: request.timeout,
         program: Program::from(request),
     };
-    let begun = match launch::helper(launch::KEEPER) {
+    let begun = match launch::helper() {
         Ok((mut child, socket)) => {
-            let begun = launch::begin::<Started>(socket, &task, Vec::new()).await;
+            let begun = launch::begin::<Started>(socket, &task).await;
             if begun.is_err() {
                 // Its command goes with it.
                 let _ = child.kill();
@@ -95,11 +95,9 @@ fn record(id: &str, request: &Exec) -> Job {
 
 /// Waits for a keeper's end, and lets it live where this is dropped.
 async fn reap(mut child: Child) {
-    let opened = id(&child).and_then(|pid| {
-        let end = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        readiness::register(end, Interest::READABLE)
-    });
-    if let Ok(end) = opened {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let end = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+    if let Some(Ok(end)) = end.map(|end| readiness::register(end, Interest::READABLE)) {
         let _ = end.readable().await;
     }
     let _ = child.try_wait();

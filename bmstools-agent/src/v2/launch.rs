@@ -1,13 +1,13 @@
-//! Programs start through a helper, this program again under a hidden name: it
-//! becomes the command only after it has a session, a terminal, a user and a directory.
+//! Commands start from threads of their own, and what keeps a job from a helper: this
+//! program again under a hidden name.
 //!
-//! A socket is the helper's standard input. It brings what to run and the descriptors
-//! to run it with, and takes back why that failed. It is closed when the helper becomes
-//! the command, which says that it did.
+//! A socket is the helper's standard input. It brings what to keep, and takes back why
+//! that failed or what runs.
 
 pub(crate) mod account;
-pub(crate) mod child;
 pub(crate) mod socket;
+pub(crate) mod start;
+pub(crate) mod starter;
 
 use std::ffi::OsString;
 use std::fs;
@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use super::jobs::keeper;
 use crate::v2::failure;
 
-/// What a helper becomes.
+/// What to run.
 #[derive(Clone, Debug, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Program {
@@ -64,16 +64,12 @@ impl From<Exec> for Program {
 /// Does a helper's work, where the command line asks for it.
 pub(crate) fn intercept() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    let name = arguments.next()?;
-    if name == CHILD && arguments.next().is_none() {
-        return Some(child::main());
-    }
-    (name == KEEPER && arguments.next().is_none()).then(keeper::main)
+    (arguments.next()? == KEEPER && arguments.next().is_none()).then(keeper::main)
 }
 
 /// The socket that a helper has as its standard input, elsewhere, and nothing else open
 /// but the three standard descriptors: what started the agent may have left more, which
-/// is none of a command's business.
+/// is none of a job's business.
 ///
 /// # Errors
 ///
@@ -92,15 +88,12 @@ pub(crate) fn take_socket() -> io::Result<UnixStream> {
     Ok(socket)
 }
 
-/// A helper that has been started and waits for its task. It is not in a process group
-/// of its own yet.
-///
-/// A command is killed when the thread that calls this ends.
-pub(crate) fn helper(name: &str) -> Result<(Child, UnixStream), Failure> {
+/// A helper that has been started and waits for its task.
+pub(crate) fn helper() -> Result<(Child, UnixStream), Failure> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| cannot("make a socket", &error))?;
     let child = Command::new(THIS_PROGRAM)
         .arg0(OsString::from("bmstools-agent"))
-        .arg(name)
+        .arg(KEEPER)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -111,82 +104,45 @@ pub(crate) fn helper(name: &str) -> Result<(Child, UnixStream), Failure> {
     Ok((child, ours))
 }
 
-/// Lets a helper begin, and waits until it has become the command or failed.
+/// Lets a helper begin, and waits for its answer.
 ///
 /// # Errors
 ///
 /// Where it failed; its words. It has ended then, or is about to.
-pub(crate) async fn begin<T>(
-    socket: UnixStream,
-    task: &impl Encode<()>,
-    descriptors: Vec<OwnedFd>,
-) -> Result<T, Failure>
+pub(crate) async fn begin<T>(socket: UnixStream, task: &impl Encode<()>) -> Result<T, Failure>
 where
     T: for<'b> Decode<'b, ()>,
 {
     let exchange = async {
+        let task = socket::message(task)?;
         socket.set_nonblocking(true)?;
         let mut socket = tokio::net::UnixStream::from_std(socket)?;
-        let body = socket::announce(&socket, task, &descriptors)?;
-        // Before anybody looks whether the command still holds its own.
-        drop(descriptors);
-        socket.write_all(&body).await?;
-        let mut answers = Vec::new();
-        socket.take(socket::LONGEST as u64).read_to_end(&mut answers).await?;
-        Ok(answers)
+        socket.write_all(&task).await?;
+        let mut answer = Vec::new();
+        socket.take(socket::LONGEST as u64).read_to_end(&mut answer).await?;
+        Ok(answer)
     };
-    let answers = timeout(START_LIMIT, exchange).await.unwrap_or_else(|error| Err(error.into()));
-    answered(answers)
-}
-
-/// As [`begin`], outside of a runtime. Blocks.
-///
-/// # Errors
-///
-/// As [`begin`].
-pub(crate) fn begin_blocking<T>(
-    socket: &UnixStream,
-    task: &impl Encode<()>,
-    descriptors: &[OwnedFd],
-) -> Result<T, Failure>
-where
-    T: for<'b> Decode<'b, ()>,
-{
-    let exchange = || {
-        socket.set_read_timeout(Some(START_LIMIT))?;
-        socket.set_write_timeout(Some(START_LIMIT))?;
-        socket::send(socket, task, descriptors)?;
-        socket::receive_all(socket)
-    };
-    answered(exchange())
-}
-
-/// What a helper's answers say.
-fn answered<T>(answers: io::Result<Vec<u8>>) -> Result<T, Failure>
-where
-    T: for<'b> Decode<'b, ()>,
-{
-    let answers = answers.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failure(
-            FailureCode::TimedOut,
-            format!("the command did not start within {} s", START_LIMIT.as_secs()),
-        ),
-        _ => cannot("hand a command over", &error),
-    })?;
-    let mut decoder = minicbor::Decoder::new(&answers);
-    let mut done = None;
-    while decoder.position() < answers.len() {
-        match decoder.decode::<Answer<T>>() {
-            Ok(Answer::Done(answer)) => done = Some(answer),
-            Ok(Answer::Failed(failure)) => return Err(failure),
-            Err(error) => {
-                return Err(failure(FailureCode::Other, format!("a helper answered {error}")));
-            }
-        }
+    let answer = timeout(START_LIMIT, exchange).await.map_err(|_| too_slow())?;
+    let answer = answer.map_err(|error: io::Error| cannot("hand a command over", &error))?;
+    if answer.is_empty() {
+        return Err(killed());
     }
-    done.ok_or_else(|| {
-        failure(FailureCode::Other, "the command was killed while it was being started")
-    })
+    match minicbor::decode(&answer) {
+        Ok(Answer::Done(answer)) => Ok(answer),
+        Ok(Answer::Failed(failure)) => Err(failure),
+        Err(error) => Err(failure(FailureCode::Other, format!("a helper answered {error}"))),
+    }
+}
+
+/// The failure of what did not start in time.
+fn too_slow() -> Failure {
+    let message = format!("the command did not start within {} s", START_LIMIT.as_secs());
+    failure(FailureCode::TimedOut, message)
+}
+
+/// The failure of what was ended before it began.
+fn killed() -> Failure {
+    failure(FailureCode::Other, "the command was killed while it was being started")
 }
 
 /// The failure of something that the system did not let be done.
@@ -202,10 +158,8 @@ pub(crate) fn cannot(what: &str, error: &io::Error) -> Failure {
     failure(code, format!("cannot {what}: {error}"))
 }
 
-/// The helper that becomes a command.
-pub(crate) const CHILD: &str = "__command";
 /// The helper that keeps a job.
-pub(crate) const KEEPER: &str = "__keep-job";
+const KEEPER: &str = "__keep-job";
 /// This program, even where its file has been replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Time for looking up users, mostly.

@@ -31,7 +31,7 @@ impl Pipes {
     /// # Errors
     ///
     /// Where there are no descriptors left.
-    pub(crate) fn new() -> io::Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn new() -> io::Result<(Self, [OwnedFd; 3])> {
         let (input, to_input) = pipe()?;
         let (from_output, output) = pipe()?;
         let (from_errors, errors) = pipe()?;
@@ -40,7 +40,7 @@ impl Pipes {
             output: pipe::Receiver::from_owned_fd(from_output)?,
             errors: pipe::Receiver::from_owned_fd(from_errors)?,
         };
-        Ok((pipes, vec![input, output, errors]))
+        Ok((pipes, [input, output, errors]))
     }
 }
 
@@ -62,13 +62,13 @@ impl Terminal {
     /// # Errors
     ///
     /// Where the system has no terminals or descriptors left.
-    pub(crate) fn new(size: WindowSize) -> io::Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn new(size: WindowSize) -> io::Result<(Self, [OwnedFd; 3])> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags)?;
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         unlockpt(&master)?;
         let slave = ioctl_tiocgptpeer(&master, flags)?;
-        let ends = vec![slave.try_clone()?, slave.try_clone()?, slave];
+        let ends = [slave.try_clone()?, slave.try_clone()?, slave];
         let terminal =
             Self { master: readiness::register(master, Interest::READABLE | Interest::WRITABLE)? };
         terminal.resize(size);

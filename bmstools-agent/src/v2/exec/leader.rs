@@ -2,11 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use bmstools_spawn::Process;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
@@ -19,28 +20,27 @@ use crate::v2::readiness;
 /// Its number and its group's are nobody else's until it is reaped, so that signals
 /// never go astray.
 pub(crate) struct Leader {
-    child: Option<Child>,
+    process: Option<Process>,
     pid: Pid,
     end: AsyncFd<OwnedFd>,
 }
 
 impl Leader {
-    /// The process of `child`. Within a runtime.
+    /// Watches a process. Within a runtime.
     ///
     /// # Errors
     ///
     /// Where there are no descriptors left. The process is killed then.
-    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
-        let opened = id(&child).and_then(|pid| {
-            let end =
-                readiness::register(pidfd_open(pid, PidfdFlags::NONBLOCK)?, Interest::READABLE)?;
-            Ok((pid, end))
-        });
+    pub(crate) fn new(mut process: Process) -> io::Result<Self> {
+        let pid = process.pid();
+        let opened = pidfd_open(pid, PidfdFlags::NONBLOCK)
+            .map_err(io::Error::from)
+            .and_then(|end| readiness::register(end, Interest::READABLE));
         match opened {
-            Ok((pid, end)) => Ok(Self { child: Some(child), pid, end }),
+            Ok(end) => Ok(Self { process: Some(process), pid, end }),
             Err(error) => {
-                let _ = child.kill();
-                reap_later(child);
+                let _ = process.kill();
+                reap_later(process);
                 Err(error)
             }
         }
@@ -68,8 +68,8 @@ impl Leader {
     ///
     /// Where the system does not say.
     pub(crate) fn reap(mut self) -> io::Result<ExitStatus> {
-        match self.child.take() {
-            Some(mut child) => child.wait(),
+        match self.process.take() {
+            Some(mut process) => process.wait(),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -86,33 +86,25 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
+        if let Some(process) = self.process.take() {
             self.signal(Signal::KILL);
-            reap_later(child);
+            reap_later(process);
         }
     }
 }
 
-/// Sends every process of a group a signal; its leader alone where it does not lead it
-/// yet.
+/// Sends every process of a group a signal.
 pub(crate) fn signal_group(leader: Pid, signal: Signal) {
-    let sent = kill_process_group(leader, signal).or_else(|_| kill_process(leader, signal));
-    if let Err(error) = sent {
+    if let Err(error) = kill_process_group(leader, signal) {
         debug!(%error, ?signal, "cannot signal a command");
     }
 }
 
-/// The process's number.
-pub(crate) fn id(child: &Child) -> io::Result<Pid> {
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
 /// Takes the status of a killed process. One in an uninterruptible wait outlives even
 /// SIGKILL, and nobody shall wait for it but a thread.
-fn reap_later(mut child: Child) {
-    if !matches!(child.try_wait(), Ok(Some(_))) {
-        let _ = thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
+fn reap_later(mut process: Process) {
+    if !matches!(process.try_wait(), Ok(Some(_))) {
+        let _ = thread::Builder::new().name("reaper".into()).spawn(move || process.wait());
     }
 }
 
@@ -121,15 +113,21 @@ const GRACE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-    use std::process::Command;
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::process::ExitStatusExt as _;
     use std::time::Instant;
+
+    use bmstools_spawn::{Abort, Program};
 
     use super::*;
 
     fn start(script: &str) -> Leader {
-        let child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
-        Leader::new(child).unwrap()
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let mut shell = Program::new("/bin/sh");
+        shell.args(["-c", script]).environment([("PATH", "/usr/bin:/bin")]);
+        let process = shell.start([null.as_fd(); 3], &Abort::default()).unwrap();
+        Leader::new(process).unwrap()
     }
 
     fn is_gone(pid: Pid) -> bool {

@@ -6,11 +6,12 @@ use std::io::{self, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bmstools_proto::v2::message::exec::{Job, JobState, Started};
 use bmstools_proto::v2::message::{Answer, Failure};
+use bmstools_spawn::{Abort, Process};
 use minicbor::{Decode, Encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
@@ -18,8 +19,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, setsid};
 use rustix::stdio::dup2_stdin;
 
 use super::store;
-use crate::v2::exec::leader::{id, signal_group};
+use crate::v2::exec::leader::signal_group;
 use crate::v2::exec::{KILL_AFTER, exited};
+use crate::v2::launch::start::start;
 use crate::v2::launch::{self, Program, cannot, socket};
 
 /// What a keeper is to do.
@@ -46,9 +48,7 @@ pub(crate) struct Task {
 /// Keeps the job that the socket at standard input brings.
 pub(crate) fn main() -> ExitCode {
     let Ok(socket) = launch::take_socket() else { return ExitCode::FAILURE };
-    let Ok((task, _)) = socket::receive::<Task>(&socket) else {
-        return ExitCode::FAILURE;
-    };
+    let Ok(task) = socket::receive::<Task>(&socket) else { return ExitCode::FAILURE };
     let keeper = match Keeper::start(task) {
         Ok(keeper) => keeper,
         Err(failed) => {
@@ -71,7 +71,7 @@ struct Keeper {
     place: PathBuf,
     job: Job,
     pid: Pid,
-    child: Child,
+    process: Process,
     end: OwnedFd,
     output: Log,
     errors: Log,
@@ -93,15 +93,17 @@ impl Keeper {
         let (errors, to_errors) = Log::new(&place, store::ERRORS, max_output).map_err(fails)?;
         let null = OwnedFd::from(File::open("/dev/null").map_err(fails)?);
         dup2_stdin(&null).map_err(|error| fails(error.into()))?;
-        let (child, socket) = launch::helper(launch::CHILD)?;
-        launch::begin_blocking::<()>(&socket, &program, &[null, to_output, to_errors])?;
-        let pid = id(&child).map_err(fails)?;
+        let ends = [null, to_output, to_errors];
+        // Killed with this thread, which is this process's only one.
+        let process = start(&program, &ends, &Abort::default())?;
+        drop(ends);
+        let pid = process.pid();
         let end = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| fails(error.into()))?;
-        job.pid = child.id();
+        job.pid = pid.as_raw_nonzero().get().unsigned_abs();
         store::write(&place, &job).map_err(fails)?;
         let deadline = timeout.map(|timeout| Instant::now() + Duration::from_millis(timeout));
         let timed_out = false;
-        Ok(Self { place, job, pid, child, end, output, errors, deadline, timed_out, _lock: lock })
+        Ok(Self { place, job, pid, process, end, output, errors, deadline, timed_out, _lock: lock })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -159,7 +161,7 @@ impl Keeper {
         if self.timed_out {
             signal_group(self.pid, Signal::KILL);
         }
-        let exited = exited(self.child.wait(), self.timed_out);
+        let exited = exited(self.process.wait(), self.timed_out);
         self.job.state = JobState::Exited;
         self.job.ended = Some(now());
         self.job.exited = Some(exited);

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use bmstools_proto::v2::message::{Failure, FailureCode};
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, initgroups, setgid, setuid};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 
 use super::cannot;
 use crate::v2::failure;
@@ -49,6 +49,11 @@ impl Account {
         Self { user }
     }
 
+    /// The account's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.user.name
+    }
+
     /// The account's number.
     pub(crate) fn uid(&self) -> Uid {
         self.user.uid
@@ -80,18 +85,21 @@ impl Account {
         ]
     }
 
-    /// Turns this process into the user's, for good.
+    /// Whom a command of this user runs as, all groups included.
     ///
     /// # Errors
     ///
-    /// Where the system forbids it.
-    pub(crate) fn become_user(&self) -> Result<(), Failure> {
+    /// Where the name service fails.
+    pub(crate) fn user(&self) -> Result<bmstools_spawn::User, Failure> {
         let name = &self.user.name;
         let fails = |error: nix::Error| cannot(&format!("become the user {name}"), &error.into());
         let c_name = CString::new(name.as_bytes()).map_err(|_| fails(nix::Error::EINVAL))?;
-        initgroups(&c_name, self.user.gid).map_err(fails)?;
-        setgid(self.user.gid).map_err(fails)?;
-        setuid(self.user.uid).map_err(fails)
+        let groups = getgrouplist(&c_name, self.user.gid).map_err(fails)?;
+        Ok(bmstools_spawn::User {
+            uid: self.user.uid.as_raw(),
+            gid: self.user.gid.as_raw(),
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+        })
     }
 }
 
