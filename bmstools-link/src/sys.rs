@@ -15,6 +15,14 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Keeps whole pages of this process from processes that it forks, which then need not
+/// copy them. They are not there for those.
+pub(crate) fn keep_from_forks(start: *mut u8, len: usize) -> io::Result<()> {
+    // SAFETY: it changes nothing for this process, whatever is there; a forked process
+    // without its memory faults.
+    check(unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTFORK) })
+}
+
 /// Sets a socket option to `value`.
 pub(crate) fn set_option<T: Pod>(
     socket: BorrowedFd<'_>,

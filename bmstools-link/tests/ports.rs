@@ -297,6 +297,24 @@ fn both_queues_of_an_interface_are_received_from() {
 }
 
 #[test]
+fn a_fork_does_not_copy_the_memory_of_frames() {
+    let link = Link::new();
+    let _port = link.open(Mode::Xdp);
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let (mut is_private, mut kept) = (false, false);
+    for line in maps.lines() {
+        match line.split_once(' ') {
+            Some(("VmFlags:", flags)) => {
+                kept |= is_private && flags.split(' ').any(|flag| flag == "dc");
+            }
+            Some((range, rest)) if range.contains('-') => is_private = rest.starts_with("rw-p"),
+            _ => {}
+        }
+    }
+    assert!(kept, "{maps}");
+}
+
+#[test]
 fn a_large_mtu_is_used_up_to_what_one_buffer_holds() {
     every_mode(|mode| {
         let link = Link::with("mtu 3498");

@@ -17,6 +17,7 @@ use super::transmit::Transmit;
 use crate::frame::MAX_PAYLOAD;
 use crate::interface::Interface;
 use crate::port::{Outgoing, PortInfo};
+use crate::sys;
 
 /// Whether frames are copied between the driver's memory and the UMEM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +103,7 @@ impl Queue {
         };
         let mut umem = Umem::map(umem.build().map_err(QueueError::Sizes)?)
             .map_err(|cause| QueueError::Memory { queue: index, cause })?;
+        keep_from_forks(&mut umem, sizes.frames() as usize);
         let rings = RingConfigBuilder {
             rx_count: sizes.receive,
             fill_count: sizes.receive,
@@ -222,6 +224,19 @@ impl Queue {
     /// Frames for this socket that found no room.
     pub(super) fn drops(&self) -> u64 {
         self.socket.statistics().map_or(0, |stats| stats.rx_dropped + stats.rx_ring_full)
+    }
+}
+
+/// Spares forks the UMEM, which the kernel copies for them at once: the original is
+/// pinned, and stays with this process. Takes a UMEM with all of its frames.
+fn keep_from_forks(umem: &mut Umem, frames: usize) {
+    // SAFETY: the packet does not leave this function.
+    let Some(mut packet) = (unsafe { umem.alloc() }) else { return };
+    // The first frame, which the mapping begins with.
+    let start = packet.as_mut_ptr().map_addr(|address| address & !(FRAME_SIZE - 1));
+    umem.free_packet(packet);
+    if let Err(error) = sys::keep_from_forks(start, frames * FRAME_SIZE) {
+        tracing::debug!(%error, "forks copy the UMEM");
     }
 }
 
