@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tempfile::TempDir;
 
@@ -37,36 +37,70 @@ pub(crate) fn mount_memory() -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: TempDir,
-    touch: Vec<u8>,
     kept: RefCell<Kept>,
 }
 
-/// Memory that has been used and given back but for a page in between here and there. A
-/// host takes memory back that has been free for a moment, in pieces of megabytes; this
-/// is in pieces that no host wants.
-#[derive(Debug, Default)]
+/// Memory that has been used and given back but for the last page of each 2 MiB: hosts
+/// take memory back that has been free for a moment, in pieces of that length.
+#[derive(Debug)]
 struct Kept {
-    pages: Option<File>,
+    /// It has holes where memory is free.
+    file: File,
     bytes: u64,
+    _still: Still,
+}
+
+/// The kernel leaves memory where it is, for as long as this lives: it would otherwise
+/// spend a core on moving what is kept out of the way.
+#[derive(Debug)]
+struct Still {
+    before: Option<String>,
+}
+
+impl Still {
+    fn new() -> Self {
+        // Linux before 5.9 has no such thing.
+        let before = fs::read_to_string(PROACTIVENESS).ok();
+        if before.is_some() {
+            let _ = fs::write(PROACTIVENESS, "0");
+        }
+        Self { before }
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = fs::write(PROACTIVENESS, before);
+        }
+    }
 }
 
 impl Kept {
-    /// At least so much, free or in use again; `touch` is what it is used with.
-    fn grow_to(&mut self, wanted: u64, touch: &[u8]) -> Result<()> {
-        if self.bytes >= wanted {
-            return Ok(());
-        }
-        // Not in the directory: what has no name takes single pages, one behind the other.
-        let memory = || Ok::<_, anyhow::Error>(memfd_create("used", MemfdFlags::CLOEXEC)?.into());
-        let mut used: File = memory()?;
-        let mut pages = self.pages.take().map_or_else(memory, Ok)?;
-        while self.bytes < wanted {
+    fn new(directory: &Path) -> Result<Self> {
+        let file = tempfile::tempfile_in(directory)?;
+        Ok(Self { file, bytes: 0, _still: Still::new() })
+    }
+
+    /// Makes it enough for `bytes` where `held` bytes of files are there already.
+    fn make_room(&mut self, held: u64, bytes: u64) -> Result<()> {
+        // Some of it is in pieces shorter than what is written.
+        let wanted = bytes + bytes / SPARE;
+        let missing = wanted.saturating_sub(self.bytes.saturating_sub(held));
+        let begin = self.bytes;
+        let end = begin + missing.next_multiple_of(PIECE);
+        // A file that is known to be long is given memory by the piece.
+        self.file.set_len(end)?;
+        let touch = vec![1; PIECE as usize];
+        while self.bytes < end {
             interrupt::check()?;
-            used.write_all(&touch[..PIECE])?;
-            pages.write_all(&touch[..PAGE])?;
-            self.bytes += (PIECE + PAGE) as u64;
+            self.file.write_all_at(&touch, self.bytes)?;
+            self.bytes += PIECE;
         }
-        self.pages = Some(pages);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        for start in (begin..end).step_by(PIECE as usize) {
+            fallocate(&self.file, hole, start, PIECE - PAGE)?;
+        }
         Ok(())
     }
 }
@@ -79,7 +113,8 @@ impl Files {
     /// Where no place has the room.
     pub(crate) fn new(bytes: u64) -> Result<Self> {
         let directory = memory::directory("bmstools-bench-", bytes)?;
-        Ok(Self { directory, touch: vec![1; PIECE], kept: RefCell::default() })
+        let kept = RefCell::new(Kept::new(directory.path())?);
+        Ok(Self { directory, kept })
     }
 
     /// A path in the directory.
@@ -151,11 +186,9 @@ impl Files {
         let held: u64 = fs::read_dir(self.directory())?
             .map(|entry| Ok(entry?.metadata()?.len()))
             .sum::<Result<u64>>()?;
-        // An eighth more: some of it is in pieces shorter than what is written.
-        let wanted = held + bytes + bytes / 8;
         self.kept
             .borrow_mut()
-            .grow_to(wanted, &self.touch)
+            .make_room(held, bytes)
             .with_context(|| format!("no room for {} MiB", bytes / MIB))?;
         Ok(path)
     }
@@ -198,12 +231,14 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("cannot remove {}", path.display()))
 }
 
+const PROACTIVENESS: &str = "/proc/sys/vm/compaction_proactiveness";
 const MEMORY: &str = "bmstools-bench";
 const MEMORY_OPTIONS: &CStr = c"huge=within_size,size=100%,mode=1777";
-/// Memory that is free in one piece at most, and the page between two pieces: together
-/// 2 MiB, and hosts take no less than that.
-const PIECE: usize = (2 << 20) - PAGE;
-const PAGE: usize = 4096;
+/// What the processor takes for a huge page, and hosts take at least.
+const PIECE: u64 = 2 << 20;
+const PAGE: u64 = 4096;
+/// A part of a file's bytes.
+pub(crate) const SPARE: u64 = 6;
 /// Files up to this length are compared byte for byte whenever they arrive.
 const SHORT: u64 = 64 * MIB;
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::ceiling;
 use super::contest::{Contest, Contestant};
 use super::context::Context;
+use super::files::SPARE;
 use super::ours::{self, Protocol};
 use super::peers::{self, Sizes, moved, sender};
 use super::results::{Section, Unit};
@@ -48,7 +49,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
 /// Whether there is room for a file and its copy where the files are.
 fn has_room(context: &Context, mib: u64) -> bool {
     let room =
-        memory::directory("bmstools-bench-room-", 2 * mib * MIB + mib * MIB / 128 + 64 * MIB);
+        memory::directory("bmstools-bench-room-", 2 * mib * MIB + mib * MIB / SPARE + 64 * MIB);
     room.is_ok_and(|room| room.path().parent() == context.files.directory().parent())
 }
 
