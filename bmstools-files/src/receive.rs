@@ -2,6 +2,7 @@
 
 mod context;
 mod folder;
+mod growing;
 mod large;
 mod partial;
 pub(crate) mod place;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::context::{Context, done};
+use super::growing::Growing;
 use super::partial::Partial;
 use super::small::{Spot, digest_present, write_all_at};
 use crate::digest::{self, Bits, Blocks, Digest, Zeros};
@@ -239,6 +240,7 @@ struct Arriving {
     whole: Option<Digest>,
     /// Of blocks that are known.
     digests: Vec<Option<Digest>>,
+    growing: Growing,
     replaces: bool,
 }
 
@@ -260,7 +262,10 @@ impl Arriving {
         let read = fit(partial.file(), size)
             .and_then(|()| read_blocks(partial.file(), blocks, &mut digests));
         match read {
-            Ok(()) => Ok(Self { spot, partial, size, meta, blocks, whole, digests, replaces }),
+            Ok(()) => {
+                let growing = Growing::default();
+                Ok(Self { spot, partial, size, meta, blocks, whole, digests, growing, replaces })
+            }
             Err(error) => {
                 partial.discard();
                 Err(spot.failed("write", error))
@@ -306,7 +311,8 @@ impl Arriving {
         reason
     }
 
-    /// Writes a piece, digests it where it is a block, and tells its length. Blocks.
+    /// Writes a piece, digests it where it is a block or continues one, and tells its
+    /// length. Blocks.
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<u64, Failure> {
         let len = data.len() as u64;
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
@@ -314,8 +320,7 @@ impl Arriving {
         }
         write_all_at(self.partial.file().as_fd(), data, offset)
             .map_err(|error| self.spot.failed("write", error))?;
-        let is_block = self.blocks.range(self.blocks.at(offset)) == (offset, len);
-        let digest = is_block.then(|| digest::of(data));
+        let digest = self.growing.digest(self.blocks, offset, data);
         // Other blocks are read again at the end.
         for block in self.blocks.touched(offset, len) {
             if let Some(known) = self.digests.get_mut(block) {
