@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -47,7 +48,7 @@ impl Abort {
             }
             drop(state);
             // It is in the middle of clone(2), which is not interrupted.
-            thread::yield_now();
+            thread::sleep(TURN);
         }
     }
 
@@ -80,6 +81,9 @@ impl Abort {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Making a process takes some microseconds, and longer where it has a copy of memory.
+const TURN: Duration = Duration::from_micros(200);
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,8 @@ use crate::signals;
 pub(crate) struct Plan<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) report: &'a Report,
+    /// It has a copy of the caller's memory, and does not borrow it.
+    pub(crate) has_copy: bool,
 }
 
 /// Begins. Takes a pointer to a [`Plan`], and never returns.
@@ -26,7 +28,7 @@ pub(crate) extern "C" fn main(plan: *mut c_void) -> c_int {
     // SAFETY: the caller of clone(2) gives a plan, and keeps it until this process has
     // become the program or ended.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
-    let Err(Failed { step, errno }) = become_program(plan.prepared);
+    let Err(Failed { step, errno }) = become_program(plan);
     plan.report.write(step, errno);
     // SAFETY: it ends this process at once, and runs nothing of the caller's.
     unsafe { libc::_exit(NOT_STARTED) }
@@ -37,7 +39,8 @@ struct Failed {
     errno: c_int,
 }
 
-fn become_program(prepared: &Prepared) -> Result<Infallible, Failed> {
+fn become_program(plan: &Plan<'_>) -> Result<Infallible, Failed> {
+    let prepared = plan.prepared;
     // SAFETY: this process is new, and its session is nobody else's.
     check(Step::Session, unsafe { libc::setsid() }.into())?;
     take_descriptors(prepared)?;
@@ -48,6 +51,9 @@ fn become_program(prepared: &Prepared) -> Result<Infallible, Failed> {
     }
     if let Some(user) = &prepared.user {
         become_user(user)?;
+    }
+    if plan.has_copy {
+        hide_copy()?;
     }
     // After that: becoming another user takes it back.
     die_with(prepared.parent)?;
@@ -94,6 +100,15 @@ fn become_user(user: &User) -> Result<(), Failed> {
         check(Step::User, libc::syscall(libc::SYS_setgid, *gid))?;
         check(Step::User, libc::syscall(libc::SYS_setuid, *uid))
     }
+}
+
+/// Keeps the caller's secrets, which the copy of its memory holds, from the user that this
+/// process has become: nobody traces it or gets its core from here on (`PR_SET_DUMPABLE`),
+/// until it is the program.
+fn hide_copy() -> Result<(), Failed> {
+    // SAFETY: it takes a number, and no pointer. The memory is this process's alone.
+    let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    check(Step::User, hidden.into())
 }
 
 /// Asks to be killed when the thread ends that made this process.

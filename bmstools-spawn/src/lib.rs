@@ -3,7 +3,7 @@
 //! [`Program::start`] does what `posix_spawn` does, and what that cannot do: a
 //! controlling terminal, another user, a death signal. The new process borrows the
 //! caller's memory until it becomes the program, as with vfork(2), so that starting one
-//! costs the same however large the caller is. Everything that it needs is prepared
+//! costs the same however large the caller is; one of another user does not. Everything that it needs is prepared
 //! before; in between it makes system calls and nothing else.
 //!
 //! # Another user
@@ -15,7 +15,10 @@
 //! the sysctl `fs.suid_dumpable`, whose value 1 turns it off, and the user could write
 //! to the caller then. Before Linux 5.16 a core dump ends all processes that share the
 //! memory, and the user may ask for one by a signal. And the caller's memory would stay
-//! undumpable. With a copy, none of that concerns the caller.
+//! undumpable. The copy holds the caller's secrets until the process becomes the program.
+//! It is made undumpable as soon as it is the user's, signals being blocked until then;
+//! with `fs.suid_dumpable` at 1, which no system for production has, the user could trace
+//! it in between.
 //!
 //! # Waiting
 //!

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
 use rustix::io::retry_on_intr;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// A process. It goes on, and is not reaped, when this is dropped.
 #[derive(Debug)]
@@ -43,18 +43,6 @@ impl Process {
     /// Where somebody else has waited for it.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.status_with(WaitOptions::NOHANG)
-    }
-
-    /// Kills it, unless it has been waited for.
-    ///
-    /// # Errors
-    ///
-    /// Where the system forbids it.
-    pub fn kill(&mut self) -> io::Result<()> {
-        match self.status {
-            Some(_) => Ok(()),
-            None => Ok(kill_process(self.pid, Signal::KILL)?),
-        }
     }
 
     fn status_with(&mut self, options: WaitOptions) -> io::Result<Option<ExitStatus>> {

@@ -45,9 +45,10 @@ pub(crate) fn start(prepared: &Prepared, abort: &Abort) -> Result<Process, Failu
 
 /// Makes the process. Returns when it has become the program or failed.
 fn clone(prepared: &Prepared, memory: &Memory, abort: &Abort) -> io::Result<Process> {
-    let borrows = if prepared.stays_user() { libc::CLONE_VM } else { 0 };
+    let has_copy = !prepared.stays_user();
+    let borrows = if has_copy { 0 } else { libc::CLONE_VM };
     let flags = borrows | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
-    let plan = Plan { prepared, report: memory.report() };
+    let plan = Plan { prepared, report: memory.report(), has_copy };
     let blocked = Blocked::all()?;
     // SAFETY: `main` gets the plan that it takes. The stack's end is aligned, and the
     // stack is in use by nobody else. This thread waits (`CLONE_VFORK`) until the process

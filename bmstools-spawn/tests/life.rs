@@ -4,18 +4,20 @@
 
 mod common;
 
+use std::env;
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bmstools_spawn::{Abort, Process, Program, Step};
+use bmstools_spawn::{Abort, Process, Program, Step, User};
+use tempfile::TempDir;
 
-use self::common::{nobody, null, run, shell};
+use self::common::{NOBODY, nobody, null, run, shell};
 
 #[test]
 fn it_is_killed_when_the_thread_ends_that_started_it() {
@@ -83,6 +85,36 @@ fn many_threads_start_programs_at_once() {
 #[test]
 fn a_start_that_takes_too_long_is_aborted() {
     for user in [None, Some(nobody())] {
+        let held = Held::start(user);
+        assert!(!held.starting.is_finished(), "nothing holds it back");
+        let aborted = Instant::now();
+        assert_eq!(held.abort(), Step::Aborted);
+        assert!(aborted.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn nobody_gets_at_a_copy_of_the_callers_memory() {
+    // The setting with which nothing else would protect it.
+    let before = fs::read_to_string(SUID_DUMPABLE).unwrap();
+    fs::write(SUID_DUMPABLE, "1").unwrap();
+    let held = Held::start(Some(nobody()));
+    fs::write(SUID_DUMPABLE, before).unwrap();
+    let owner = owner_of_copy(NOBODY);
+    held.abort();
+    assert_eq!(owner, Some(0));
+}
+
+/// A program that does not get beyond its start.
+struct Held {
+    starting: JoinHandle<Step>,
+    abort: Arc<Abort>,
+    _lease: File,
+    _place: TempDir,
+}
+
+impl Held {
+    fn start(user: Option<User>) -> Self {
         let place = tempfile::tempdir().unwrap();
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = place.path().join("program");
@@ -100,12 +132,32 @@ fn a_start_that_takes_too_long_is_aborted() {
             program.start([null.as_fd(); 3], &theirs).map(drop).unwrap_err().step
         });
         thread::sleep(Duration::from_millis(300));
-        assert!(!starting.is_finished(), "nothing holds it back");
-        let aborted = Instant::now();
-        abort.abort();
-        assert_eq!(starting.join().unwrap(), Step::Aborted);
-        assert!(aborted.elapsed() < Duration::from_secs(5));
+        Self { starting, abort, _lease: file, _place: place }
     }
+
+    /// At which step it ended.
+    fn abort(self) -> Step {
+        self.abort.abort();
+        self.starting.join().unwrap()
+    }
+}
+
+/// To whom the files of a process belong that this one has started, that is `uid`'s and
+/// that has not become a program. They are root's where nobody else may have its memory
+/// (proc_pid(5)).
+fn owner_of_copy(uid: u32) -> Option<u32> {
+    let (own, program) = (std::process::id().to_string(), env::current_exe().unwrap());
+    fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let place = entry.unwrap().path();
+        let status = fs::read_to_string(place.join("status")).ok()?;
+        let has = |field: &str, value: &str| {
+            status.lines().any(|line| line.split_whitespace().take(2).eq([field, value]))
+        };
+        let is_copy = has("PPid:", &own)
+            && has("Uid:", &uid.to_string())
+            && fs::read_link(place.join("exe")).ok()? == program;
+        is_copy.then(|| fs::metadata(place.join("environ")).unwrap().uid())
+    })
 }
 
 /// Makes everybody else who opens the file wait, for up to 45 s (`F_SETLEASE` in
@@ -128,3 +180,5 @@ fn start(program: &Program) -> Process {
     let null = null();
     program.start([null.as_fd(); 3], &Abort::default()).unwrap()
 }
+
+const SUID_DUMPABLE: &str = "/proc/sys/fs/suid_dumpable";

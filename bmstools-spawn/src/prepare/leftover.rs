@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub(crate) enum Others {
     /// Everything, by close_range(2), which Linux has from 5.9 on.
     All,
-    /// These; the others close by themselves when the program begins.
+    /// These.
     These(Vec<RawFd>),
 }
 
@@ -28,12 +28,12 @@ impl Others {
         Self::listed()
     }
 
-    /// All that a program would get, as `/proc` lists them. Rust opens every descriptor so
-    /// that no program gets it; these are left from whatever started the caller.
+    /// All that there are, as `/proc` lists them. What is opened meanwhile closes by itself
+    /// when the program begins: Rust opens every descriptor so.
     pub(crate) fn listed() -> io::Result<Self> {
         let entries = fs::read_dir("/proc/self/fd")?.flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Ok(Self::These(numbers.filter(|number| *number > 2 && is_inherited(*number)).collect()))
+        Ok(Self::These(numbers.filter(|number| *number > 2).collect()))
     }
 }
 
@@ -42,10 +42,4 @@ fn has_close_range() -> bool {
     // SAFETY: it touches descriptors of this number alone, which is past every limit.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) };
     closed == 0
-}
-
-fn is_inherited(number: RawFd) -> bool {
-    // SAFETY: it reads the descriptor's flags, and where it was closed meanwhile, fails.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }

@@ -30,8 +30,8 @@ impl Leader {
     ///
     /// # Errors
     ///
-    /// Where there are no descriptors left. The process is killed then.
-    pub(crate) fn new(mut process: Process) -> io::Result<Self> {
+    /// Where there are no descriptors left. The process is killed then, with its group.
+    pub(crate) fn new(process: Process) -> io::Result<Self> {
         let pid = process.pid();
         let opened = pidfd_open(pid, PidfdFlags::NONBLOCK)
             .map_err(io::Error::from)
@@ -39,7 +39,7 @@ impl Leader {
         match opened {
             Ok(end) => Ok(Self { process: Some(process), pid, end }),
             Err(error) => {
-                let _ = process.kill();
+                signal_group(pid, Signal::KILL);
                 reap_later(process);
                 Err(error)
             }

@@ -2,7 +2,8 @@
 //!
 //! A command is killed when the thread ends that has started it: these end with the
 //! agent. And whatever starting a command waits for, a user's name or a file system that
-//! does not answer, nobody else waits for it.
+//! does not answer, no other command waits for it. (A name service that never answers
+//! keeps its thread: there are as many threads as there may be commands.)
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
