@@ -31,7 +31,10 @@ impl Growing {
         }
         if end < start + block_len {
             self.0.push_back((end, hasher));
-            self.0.truncate(MAX_GROWING);
+            // The oldest has a hole, or what would go on with it is late.
+            if self.0.len() > MAX_GROWING {
+                self.0.pop_front();
+            }
         }
         None
     }
@@ -78,5 +81,11 @@ mod tests {
             assert_eq!(growing.digest(blocks, blocks.range(block).0, b"x"), None);
         }
         assert_eq!(growing.0.len(), MAX_GROWING);
+        // It is the oldest that do not.
+        let (start, len) = blocks.range(99);
+        let rest = vec![0; len as usize - 1];
+        let whole = [b"x", &rest[..]].concat();
+        assert_eq!(growing.digest(blocks, start + 1, &rest), Some(digest::of(&whole)));
+        assert_eq!(growing.digest(blocks, blocks.range(0).0 + 1, &rest), None);
     }
 }
