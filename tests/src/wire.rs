@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -152,6 +153,10 @@ impl Tap {
             match self.socket.send_batch(frames) {
                 Ok(sent) => frames = &frames[sent..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable()?,
+                // The interface has no room. Nothing tells when it has.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                    thread::sleep(ROOM_TURN);
+                }
                 Err(error) => return Err(error).context("cannot send a frame"),
             }
         }
@@ -255,3 +260,5 @@ pub fn peer(mac: Mac, vlan: Option<u16>) -> Result<Peer> {
 const MAX_FRAME: usize = 9216;
 /// Bytes of a relay's receive buffer: it loses frames only where it means to.
 const RELAY_BUFFER: usize = 8 << 20;
+/// About what a receiver needs to make room for some frames.
+const ROOM_TURN: Duration = Duration::from_micros(100);
