@@ -26,6 +26,7 @@ mod ours;
 mod peers;
 mod push;
 mod results;
+mod sealed;
 mod select;
 mod session;
 mod sessions;

@@ -107,24 +107,33 @@ fn run(stage: &Stage, len: usize, duration: Duration) -> Result<Run> {
         .with("lost", (sent.lost + received.drops) as f64))
 }
 
+/// How far both sides are.
 #[derive(Default)]
-struct Shared {
-    ready: AtomicU64,
-    stop: AtomicBool,
-    received: AtomicU64,
+pub(super) struct Shared {
+    pub(super) ready: AtomicU64,
+    pub(super) stop: AtomicBool,
+    pub(super) received: AtomicU64,
 }
 
 impl Shared {
-    fn is_over(&self) -> bool {
+    /// Whether somebody has stopped, or a signal came.
+    pub(super) fn is_over(&self) -> bool {
         self.stop.load(Ordering::Acquire) || interrupt::happened()
     }
 }
 
 /// What one side did.
-struct Side {
+pub(super) struct Side {
     lost: u64,
     idle: Duration,
     lasted: Duration,
+}
+
+impl Side {
+    /// One that lost nothing and never idled.
+    pub(super) fn of(started: Instant) -> Self {
+        Self { lost: 0, idle: Duration::ZERO, lasted: started.elapsed() }
+    }
 }
 
 struct Measured {
@@ -156,7 +165,7 @@ fn watch(stage: &Stage, shared: &Shared, duration: Duration) -> Result<Measured>
 }
 
 /// Runs `work` with a port on the interface of `namespace`, on `core`.
-fn inside(
+pub(super) fn inside(
     namespace: &Namespace,
     core: usize,
     work: impl FnOnce(&mut dyn Port) -> Result<Side> + Send,
@@ -237,7 +246,8 @@ fn send(port: &mut dyn Port, len: usize, shared: &Shared) -> Result<Side> {
     Ok(Side { lost: written_off, idle, lasted: started.elapsed() })
 }
 
-fn begin(shared: &Shared) -> Instant {
+/// Waits until both sides are ready.
+pub(super) fn begin(shared: &Shared) -> Instant {
     shared.ready.fetch_add(1, Ordering::AcqRel);
     while shared.ready.load(Ordering::Acquire) < 3 && !shared.is_over() {
         thread::sleep(Duration::from_millis(1));
@@ -250,7 +260,7 @@ fn peer(mac: Mac) -> Result<Peer> {
 }
 
 /// The key of both ends.
-const KEY: u16 = 0x7fff;
+pub(super) const KEY: u16 = 0x7fff;
 /// Frames under way at most: fewer than the receiver's ring holds.
 const WINDOW: u64 = 1024;
 /// After so long without a frame arriving, those under way count as lost.
@@ -258,7 +268,7 @@ const SILENCE: Duration = Duration::from_millis(20);
 const START: Duration = Duration::from_secs(10);
 /// From the first frame to the first that counts.
 const LEAD: Duration = Duration::from_millis(50);
-const TURN: Duration = Duration::from_millis(50);
+pub(super) const TURN: Duration = Duration::from_millis(50);
 /// The longest frames that one buffer of XDP holds, less the Ethernet header.
 const JUMBO_MTU: u32 = 3498;
 const SIZES: [usize; 3] = [64, 1514, 3512];

@@ -58,7 +58,7 @@ impl Protocol {
     }
 }
 
-/// Every protocol over every link, the same one at both ends, and a pull.
+/// Every protocol over every link, the same one at both ends; what nobody chose; a pull.
 pub(crate) fn all<'a>(context: &'a Context, stage: &'a Stage, sizes: Sizes) -> Vec<Contestant<'a>> {
     let mut contestants = Vec::new();
     for protocol in Protocol::ALL {
@@ -83,6 +83,10 @@ pub(crate) fn all<'a>(context: &'a Context, stage: &'a Stage, sizes: Sizes) -> V
             contestants.push(push(context, stage, protocol, link, sizes).note(note));
         }
         if protocol == Protocol::V2 {
+            let note = format!(
+                "what `--link auto` chooses: AF_XDP at the agent, AF_PACKET at the operator{ENCRYPTED}"
+            );
+            contestants.push(automatic(context, stage, sizes).note(note));
             let note = format!("the agent sends: its core is the sender's{ENCRYPTED}");
             contestants.push(pull(context, stage, sizes).note(note));
         }
@@ -102,6 +106,15 @@ pub(crate) fn push<'a>(
     Contestant::new(&name, move |turn| {
         let operator = protocol.operator(stage, link);
         run(context, stage, "push", &operator, link, turn, sizes)
+    })
+}
+
+/// A push over version 2 with the links that both ends choose by themselves, with a fresh
+/// agent.
+fn automatic<'a>(context: &'a Context, stage: &'a Stage, sizes: Sizes) -> Contestant<'a> {
+    Contestant::new("v2-auto", move |turn| {
+        let operator = Protocol::V2.operator(stage, Link::Packet);
+        run(context, stage, "push", &operator, Link::Xdp, turn, sizes)
     })
 }
 

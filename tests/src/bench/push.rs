@@ -8,7 +8,7 @@ use super::peers::{self, Sizes};
 use super::results::{Section, Unit};
 use super::ssh::Server;
 use super::stage::{Napi, Stage};
-use super::{ceiling, ours};
+use super::{ceiling, ours, sealed};
 use crate::memory::MIB;
 
 /// Measures with threaded and with default NAPI, and with the longest frames.
@@ -37,6 +37,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         let ssh = Server::start(&stage)?;
         let rsyncd = peers::start_rsync_daemon(&stage, &context.files)?;
         let mut contestants = vec![ceiling::contestant(context, &stage)];
+        contestants.push(sealed::contestant(context, &stage, sizes));
         contestants.extend(ours::all(context, &stage, sizes));
         contestants.extend(peers::over_ssh(context, &stage, &ssh, sizes));
         contestants.push(peers::rsync_daemon(context, &stage, &rsyncd, sizes));

@@ -74,15 +74,17 @@ pub(crate) const SECTIONS: [&str; 11] = [
 ];
 
 /// Every contestant of any section.
-pub(crate) const CONTESTANTS: [&str; 55] = [
+pub(crate) const CONTESTANTS: [&str; 57] = [
     "ceiling-64",
     "ceiling-1514",
     "ceiling-3512",
+    "ceiling-sealed",
     "v2-memory-send",
     "v2-memory-receive",
     "v2-xdp",
     "v2-xdp-generic",
     "v2-packet",
+    "v2-auto",
     "v2-pull-xdp",
     "v1-xdp",
     "v1-packet",

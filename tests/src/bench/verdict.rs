@@ -1,6 +1,6 @@
 //! What a section says about version 2, in figures: its shares and ratios.
 
-use super::results::{CEILING, FORK, Row, Section};
+use super::results::{CEILING, FORK, Row, SEALED, Section};
 
 /// The figures of a section in one sentence, where it has any.
 pub(crate) fn sentence(section: &Section) -> Option<String> {
@@ -22,6 +22,9 @@ fn push(section: &Section) -> Vec<String> {
     let Some(rate) = median(section, "v2-xdp", "") else { return figures };
     if let Some(ceiling) = section.ceiling() {
         figures.push(format!("v2-xdp is {:.2} of the ceiling", rate / ceiling));
+    }
+    if let Some(sealed) = median(section, SEALED, "") {
+        figures.push(format!("{:.2} of the sealed ceiling", rate / sealed));
     }
     let scp = section.rows.iter().filter(|row| row.name.starts_with("scp"));
     if let Some((row, fastest)) = best(scp.clone(), f64::max, value) {
@@ -167,6 +170,7 @@ mod tests {
     fn a_push_is_told_beside_the_ceiling_the_fastest_scp_and_the_cheapest_sshd() {
         let rows = vec![
             row(CEILING, "", 10.0, 1.0),
+            row(SEALED, "", 8.5, 1.0),
             row("v2-xdp", "", 8.0, 1.0),
             row("v2-pull-xdp", "", 7.2, 1.0),
             row("scp", "", 2.0, 2.0),
@@ -176,6 +180,7 @@ mod tests {
         let said = sentence(&section("push-threaded", rows)).unwrap();
         for wanted in [
             "0.80 of the ceiling",
+            "0.94 of the sealed ceiling",
             "2.00× the fastest scp (scp-aes128-gcm)",
             "1.60× nc",
             "pull is 0.90 of a push",
