@@ -54,6 +54,13 @@ impl<'a> Contestant<'a> {
         absent
     }
 
+    /// By another name.
+    #[must_use]
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// At this point: what to call it, and the same as a number.
     #[must_use]
     pub(crate) fn at(mut self, point: impl Into<String>, x: f64) -> Self {

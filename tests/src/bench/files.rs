@@ -238,7 +238,7 @@ const MEMORY_OPTIONS: &CStr = c"huge=within_size,size=100%,mode=1777";
 const PIECE: u64 = 2 << 20;
 const PAGE: u64 = 4096;
 /// A part of a file's bytes.
-pub(crate) const SPARE: u64 = 6;
+pub(crate) const SPARE: u64 = 12;
 /// Files up to this length are compared byte for byte whenever they arrive.
 const SHORT: u64 = 64 * MIB;
 

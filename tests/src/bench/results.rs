@@ -256,6 +256,8 @@ pub(crate) const NOISE: f64 = 0.15;
 pub(crate) const FORK: &str = "fork";
 /// The raw link, without a protocol.
 pub(crate) const CEILING: &str = "ceiling";
+/// A push of 1 GiB, by turns with the largest.
+pub(crate) const BESIDE: &str = "v2-beside-largest";
 /// The link with a cipher and files, without a protocol.
 pub(crate) const SEALED: &str = "ceiling-sealed";
 

@@ -74,7 +74,7 @@ pub(crate) const SECTIONS: [&str; 11] = [
 ];
 
 /// Every contestant of any section.
-pub(crate) const CONTESTANTS: [&str; 57] = [
+pub(crate) const CONTESTANTS: [&str; 58] = [
     "ceiling-64",
     "ceiling-1514",
     "ceiling-3512",
@@ -124,6 +124,7 @@ pub(crate) const CONTESTANTS: [&str; 57] = [
     "tcp-alone",
     "v2-beside-tcp",
     "tcp-beside-v2",
+    "v2-beside-largest",
     "v2-many",
     "v1-many",
     "v2-sleep-xdp",

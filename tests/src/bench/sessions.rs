@@ -65,7 +65,7 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         unit: Unit::GbitPerSecond,
         reference: "v2-many",
         rounds: context.choose(3, 1),
-        budget: context.budget(60),
+        budget: context.budget(120),
     };
     Ok(contest.run(context, contestants)?.into_iter().collect())
 }

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::files::SPARE;
 use super::ours::{self, Protocol};
 use super::peers::{self, Sizes, moved, sender};
-use super::results::{Section, Unit};
+use super::results::{BESIDE, Section, Unit};
 use super::ssh::Server;
 use super::stage::{Napi, Stage};
 use crate::Link;
@@ -32,10 +32,9 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
         for mib in sizes {
             context.files.forget(mib * MIB)?;
         }
-        // Once only: it takes as long as everything smaller together.
         match LARGEST_MIB.into_iter().find(|mib| has_room(context, *mib)) {
             Some(mib) => {
-                let large = grow(context, &stage, &ssh, &[mib], 1);
+                let large = largest(context, &stage, &ssh, mib);
                 context.files.forget(mib * MIB)?;
                 let rows = large?.into_iter().flat_map(|section| section.rows);
                 section.rows.extend(rows.filter(|row| !row.point.is_empty()));
@@ -46,10 +45,9 @@ pub(crate) fn measure(context: &Context) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-/// Whether there is room for a file and its copy where the files are.
+/// Whether there is room for a file, its copy and 1 GiB where the files are.
 fn has_room(context: &Context, mib: u64) -> bool {
-    let room =
-        memory::directory("bmstools-bench-room-", 2 * mib * MIB + mib * MIB / SPARE + 64 * MIB);
+    let room = memory::directory("bmstools-bench-room-", (GIB + 2 * mib + mib / SPARE + 64) * MIB);
     room.is_ok_and(|room| room.path().parent() == context.files.directory().parent())
 }
 
@@ -62,23 +60,73 @@ fn grow(
 ) -> Result<Option<Section>> {
     let mut contestants = vec![ceiling::contestant(context, stage)];
     for &mib in all_mib {
-        let bytes = mib * MIB;
-        let sizes = Sizes { warm_up: bytes.min(16 * MIB), measured: bytes, slow: bytes };
-        let point = if mib < 1024 { format!("{mib} MiB") } else { format!("{} GiB", mib / 1024) };
-        let [v2, v1] = [Protocol::V2, Protocol::V1]
-            .map(|protocol| ours::push(context, stage, protocol, Link::Xdp, sizes));
-        let scp = match ssh {
-            Err(why) => Contestant::absent("scp", why),
-            Ok(server) => Contestant::new("scp", move |turn| {
-                moved(&context.files, turn, sizes, |source, destination| {
-                    sender("scp", source, peers::scp(stage, server, None, source, destination))
-                })
-            }),
-        };
-        for contestant in [v2, v1, scp] {
-            contestants.push(contestant.at(&point, mib as f64));
-        }
+        let [v2, v1] =
+            [Protocol::V2, Protocol::V1].map(|protocol| push(context, stage, protocol, mib));
+        contestants.extend([v2, v1, scp(context, stage, ssh, mib)]);
     }
+    contest(context, rounds, 80, contestants)
+}
+
+/// The largest file, by turns with one of 1 GiB: minutes later, a machine may be
+/// another's.
+fn largest(
+    context: &Context,
+    stage: &Stage,
+    ssh: &Result<Server, String>,
+    mib: u64,
+) -> Result<Option<Section>> {
+    let beside = ours::push(context, stage, Protocol::V2, Link::Xdp, sizes(GIB));
+    let beside = beside.named(BESIDE).at(point(GIB), GIB as f64);
+    let contestants = vec![
+        ceiling::contestant(context, stage),
+        beside.note("by turns with the largest, with which it is compared"),
+        push(context, stage, Protocol::V2, mib),
+        scp(context, stage, ssh, mib),
+    ];
+    contest(context, 3, 240, contestants)
+}
+
+fn push<'a>(
+    context: &'a Context,
+    stage: &'a Stage,
+    protocol: Protocol,
+    mib: u64,
+) -> Contestant<'a> {
+    ours::push(context, stage, protocol, Link::Xdp, sizes(mib)).at(point(mib), mib as f64)
+}
+
+fn scp<'a>(
+    context: &'a Context,
+    stage: &'a Stage,
+    ssh: &'a Result<Server, String>,
+    mib: u64,
+) -> Contestant<'a> {
+    let scp = match ssh {
+        Err(why) => Contestant::absent("scp", why),
+        Ok(server) => Contestant::new("scp", move |turn| {
+            moved(&context.files, turn, sizes(mib), |source, destination| {
+                sender("scp", source, peers::scp(stage, server, None, source, destination))
+            })
+        }),
+    };
+    scp.at(point(mib), mib as f64)
+}
+
+fn sizes(mib: u64) -> Sizes {
+    let bytes = mib * MIB;
+    Sizes { warm_up: bytes.min(16 * MIB), measured: bytes, slow: bytes }
+}
+
+fn point(mib: u64) -> String {
+    if mib < GIB { format!("{mib} MiB") } else { format!("{} GiB", mib / GIB) }
+}
+
+fn contest(
+    context: &Context,
+    rounds: u32,
+    seconds: u64,
+    contestants: Vec<Contestant<'_>>,
+) -> Result<Option<Section>> {
     let contest = Contest {
         id: "size",
         title: "Files from 1 MiB to 10 GiB",
@@ -89,11 +137,13 @@ fn grow(
         unit: Unit::GbitPerSecond,
         reference: "v2-xdp",
         rounds,
-        budget: context.budget(80),
+        budget: context.budget(seconds),
     };
     contest.run(context, contestants)
 }
 
+/// MiB of a GiB.
+const GIB: u64 = 1024;
 /// What 10 GiB take all contestants, about.
 const LARGEST_TIME: Duration = Duration::from_secs(240);
 /// The largest file, and what takes its place where there is no room for it twice.

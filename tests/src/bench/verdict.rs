@@ -1,6 +1,6 @@
 //! What a section says about version 2, in figures: its shares and ratios.
 
-use super::results::{CEILING, FORK, Row, SEALED, Section};
+use super::results::{BESIDE, CEILING, FORK, Row, SEALED, Section};
 
 /// The figures of a section in one sentence, where it has any.
 pub(crate) fn sentence(section: &Section) -> Option<String> {
@@ -90,9 +90,7 @@ fn size(section: &Section) -> Vec<String> {
         return Vec::new();
     };
     let mut figures = Vec::new();
-    if let (Some(large), Some(one)) = (value(row), median(section, "v2-xdp", "1 GiB"))
-        && row.point != "1 GiB"
-    {
+    if let (Some(large), Some(one)) = (value(row), median(section, BESIDE, "1 GiB")) {
         figures.push(format!(
             "v2-xdp at {} has {:.2} of its rate at 1 GiB",
             row.point,
@@ -188,6 +186,21 @@ mod tests {
         ] {
             assert!(said.contains(wanted), "{wanted}: {said}");
         }
+    }
+
+    #[test]
+    fn the_largest_is_compared_with_what_was_measured_beside_it() {
+        let at = |name: &str, point: &str, mib: f64, value| Row {
+            x: Some(mib),
+            ..row(name, point, value, 1.0)
+        };
+        let rows = vec![
+            at("v2-xdp", "1 GiB", 1024.0, 8.0),
+            at("v2-xdp", "10 GiB", 10240.0, 4.5),
+            at(BESIDE, "1 GiB", 1024.0, 5.0),
+        ];
+        let said = sentence(&section("size", rows)).unwrap();
+        assert!(said.contains("v2-xdp at 10 GiB has 0.90 of its rate at 1 GiB"), "{said}");
     }
 
     #[test]
