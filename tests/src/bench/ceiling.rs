@@ -110,7 +110,7 @@ fn run(stage: &Stage, len: usize, duration: Duration) -> Result<Run> {
 /// How far both sides are.
 #[derive(Default)]
 pub(super) struct Shared {
-    pub(super) ready: AtomicU64,
+    ready: AtomicU64,
     pub(super) stop: AtomicBool,
     pub(super) received: AtomicU64,
 }
@@ -123,17 +123,10 @@ impl Shared {
 }
 
 /// What one side did.
-pub(super) struct Side {
+struct Side {
     lost: u64,
     idle: Duration,
     lasted: Duration,
-}
-
-impl Side {
-    /// One that lost nothing and never idled.
-    pub(super) fn of(started: Instant) -> Self {
-        Self { lost: 0, idle: Duration::ZERO, lasted: started.elapsed() }
-    }
 }
 
 struct Measured {
@@ -143,8 +136,8 @@ struct Measured {
     drops: u64,
 }
 
-/// Lets both sides begin, and counts for a while.
-fn watch(stage: &Stage, shared: &Shared, duration: Duration) -> Result<Measured> {
+/// Lets both sides begin once their sockets are there.
+pub(super) fn start(stage: &Stage, shared: &Shared) -> Result<()> {
     let deadline = Instant::now() + START;
     while shared.ready.load(Ordering::Acquire) < 2 && !shared.is_over() {
         thread::sleep(Duration::from_millis(5));
@@ -153,6 +146,12 @@ fn watch(stage: &Stage, shared: &Shared, duration: Duration) -> Result<Measured>
     stage.settle()?;
     // Both sides start at a third.
     shared.ready.store(3, Ordering::Release);
+    Ok(())
+}
+
+/// Lets both sides begin, and counts for a while.
+fn watch(stage: &Stage, shared: &Shared, duration: Duration) -> Result<Measured> {
+    start(stage, shared)?;
     thread::sleep(LEAD);
     let (busy, started) = (Busy::now()?, Instant::now());
     let before = shared.received.load(Ordering::Acquire);
@@ -165,11 +164,11 @@ fn watch(stage: &Stage, shared: &Shared, duration: Duration) -> Result<Measured>
 }
 
 /// Runs `work` with a port on the interface of `namespace`, on `core`.
-pub(super) fn inside(
+pub(super) fn inside<T: Send>(
     namespace: &Namespace,
     core: usize,
-    work: impl FnOnce(&mut dyn Port) -> Result<Side> + Send,
-) -> Result<Side> {
+    work: impl FnOnce(&mut dyn Port) -> Result<T> + Send,
+) -> Result<T> {
     namespace.enter(|| {
         cores::on(core, || {
             let unlimited = Rate { interval_ns: 0, burst: 0 };

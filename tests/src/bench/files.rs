@@ -237,7 +237,7 @@ const MEMORY_OPTIONS: &CStr = c"huge=within_size,size=100%,mode=1777";
 /// What the processor takes for a huge page, and hosts take at least.
 const PIECE: u64 = 2 << 20;
 const PAGE: u64 = 4096;
-/// A part of a file's bytes.
+/// One part in so many of a file's bytes is kept beyond them.
 pub(crate) const SPARE: u64 = 12;
 /// Files up to this length are compared byte for byte whenever they arrive.
 const SHORT: u64 = 64 * MIB;
