@@ -147,14 +147,22 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// Where the interface is gone.
+    /// Where the interface is gone, or has no room for long.
     pub fn send_all<F: AsRef<[u8]>>(&self, mut frames: &[F]) -> Result<()> {
+        let mut turned_away = 0;
         while !frames.is_empty() {
             match self.socket.send_batch(frames) {
-                Ok(sent) => frames = &frames[sent..],
+                Ok(sent) => {
+                    frames = &frames[sent..];
+                    turned_away = 0;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_writable()?,
                 // The interface has no room. Nothing tells when it has.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                Err(error)
+                    if Errno::from_io_error(&error) == Some(Errno::NOBUFS)
+                        && turned_away < MOST_TURNED_AWAY =>
+                {
+                    turned_away += 1;
                     thread::sleep(ROOM_TURN);
                 }
                 Err(error) => return Err(error).context("cannot send a frame"),
@@ -262,3 +270,5 @@ const MAX_FRAME: usize = 9216;
 const RELAY_BUFFER: usize = 8 << 20;
 /// About what a receiver needs to make room for some frames.
 const ROOM_TURN: Duration = Duration::from_micros(100);
+/// Tries before an interface without room is an error: seconds, where a turn takes no longer.
+const MOST_TURNED_AWAY: u32 = 50_000;
